@@ -1,0 +1,27 @@
+/** The contract of a model runner: takes step plans in order, gives results in order. Knows no scheduling. */
+import type { StepPlan, StepResult } from './step-plan.ts';
+
+export interface RunnerInfo {
+  readonly vocabSize: number;
+  /** Longest sequence (prompt + output), tokens: the model's own limit or the configured one, whichever is less. */
+  readonly maxModelLen: number;
+  /** KV rows; each holds up to `maxModelLen` tokens. */
+  readonly slots: number;
+  /** End-of-sequence ids of the model. */
+  readonly eosIds: readonly number[];
+  /** Names weights, quantization, KV type and runtime: runners with equal fingerprints draw equal tokens. */
+  readonly fingerprint: string;
+}
+
+/**
+ * Synchronous on purpose: it lives on the engine's own thread. At most `depth` plans may be launched and not yet
+ * collected. `launch` may return before the work is done (CUDA); `collect` blocks until the oldest launched plan is.
+ * Both throw on failure, after which every launched plan is void and the runner accepts new plans again.
+ */
+export interface ModelRunner {
+  readonly info: RunnerInfo;
+  readonly depth: 1 | 2;
+  launch(plan: StepPlan): void;
+  collect(): StepResult;
+  dispose(): void;
+}
