@@ -1,0 +1,50 @@
+/** Memory that the garbage collector never moves or frees: pages from mmap, seen through typed arrays. Knows no tensors. */
+import koffi from 'koffi';
+
+const PROT_READ = 1;
+const PROT_READ_WRITE = 3;
+const MAP_PRIVATE = 2;
+const MAP_PRIVATE_ANONYMOUS_NORESERVE = 0x4022;
+const MAP_FAILED = (1n << 64n) - 1n;
+
+const libc = koffi.load(null);
+const mmap = libc.func('void* mmap(void*, size_t, int, int, int, int64_t)') as (
+  ...args: [null, number, number, number, number, number]
+) => bigint;
+const munmap = libc.func('int munmap(void*, size_t)') as (pointer: bigint, bytes: number) => number;
+
+/** Mapped lazily by the kernel: untouched pages cost nothing. Views die with `free`; do not keep them longer. */
+export class Memory {
+  readonly pointer: bigint;
+  readonly bytes: number;
+  readonly buffer: ArrayBuffer;
+  #mapped = true;
+
+  private constructor(pointer: bigint, bytes: number) {
+    this.pointer = pointer;
+    this.bytes = bytes;
+    this.buffer = koffi.view(pointer, bytes);
+  }
+
+  static allocate(bytes: number): Memory {
+    return new Memory(map(bytes, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS_NORESERVE, -1), bytes);
+  }
+
+  /** The whole of an open file, read-only. The descriptor may be closed afterwards. */
+  static mapFile(descriptor: number, bytes: number): Memory {
+    return new Memory(map(bytes, PROT_READ, MAP_PRIVATE, descriptor), bytes);
+  }
+
+  free(): void {
+    if (!this.#mapped) return;
+    this.#mapped = false;
+    munmap(this.pointer, this.bytes);
+  }
+}
+
+function map(bytes: number, protection: number, flags: number, descriptor: number): bigint {
+  if (!Number.isSafeInteger(bytes) || bytes <= 0) throw new RangeError(`cannot map ${bytes} bytes`);
+  const pointer = mmap(null, bytes, protection, flags, descriptor, 0);
+  if (BigInt.asUintN(64, pointer) === MAP_FAILED) throw new Error(`out of memory: mmap of ${bytes} bytes failed`);
+  return pointer;
+}

@@ -1,0 +1,39 @@
+/** The part of ONNX Runtime's C API that we call: field numbers of struct OrtApi (version 24) and signatures. Loads nothing. */
+
+/** void* stands for handles; every function with `status` returns an OrtStatus*, null = success. */
+export const ORT_FUNCTIONS = {
+  GetErrorMessage: [2, 'const char* (void*)'],
+  CreateEnv: [3, 'void* (int, const char*, _Out_ void**)'],
+  CreateSessionFromArray: [8, 'void* (void*, const void*, size_t, void*, _Out_ void**)'],
+  CreateSessionOptions: [10, 'void* (_Out_ void**)'],
+  SetSessionLogSeverityLevel: [22, 'void* (void*, int)'],
+  SetSessionGraphOptimizationLevel: [23, 'void* (void*, int)'],
+  SetIntraOpNumThreads: [24, 'void* (void*, int)'],
+  SetInterOpNumThreads: [25, 'void* (void*, int)'],
+  CreateRunOptions: [39, 'void* (_Out_ void**)'],
+  CreateTensorWithDataAsOrtValue: [49, 'void* (void*, void*, size_t, const int64_t*, size_t, int, _Out_ void**)'],
+  CreateMemoryInfo: [68, 'void* (const char*, int, int, int, _Out_ void**)'],
+  ReleaseEnv: [92, 'void (void*)'],
+  ReleaseStatus: [93, 'void (void*)'],
+  ReleaseSession: [95, 'void (void*)'],
+  ReleaseValue: [96, 'void (void*)'],
+  ReleaseSessionOptions: [100, 'void (void*)'],
+  AddSessionConfigEntry: [130, 'void* (void*, const char*, const char*)'],
+  RunWithBinding: [133, 'void* (void*, void*, void*)'],
+  CreateIoBinding: [134, 'void* (void*, _Out_ void**)'],
+  ReleaseIoBinding: [135, 'void (void*)'],
+  BindInput: [136, 'void* (void*, const char*, void*)'],
+  BindOutput: [137, 'void* (void*, const char*, void*)'],
+  AddInitializer: [150, 'void* (void*, const char*, void*)'],
+} as const;
+
+export type OrtFunctionName = keyof typeof ORT_FUNCTIONS;
+
+/** The version whose struct the numbers above are checked against. */
+export const ORT_API_VERSION = 24;
+export const ORT_VERSION_PATTERN = /^1\.30\./;
+
+/** ONNX TensorProto.DataType and ONNXTensorElementDataType agree on these. */
+export const ELEMENT_TYPES = { float32: 1, uint8: 2, int32: 6, int64: 7 } as const;
+export const ELEMENT_BYTES = { float32: 4, uint8: 1, int32: 4, int64: 8 } as const;
+export type ElementType = keyof typeof ELEMENT_TYPES;

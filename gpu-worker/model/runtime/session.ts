@@ -1,0 +1,139 @@
+/** Sessions, bindings and tensors of ONNX Runtime as typed objects over our own memory. Knows no model. */
+import { ELEMENT_BYTES, ELEMENT_TYPES } from './ort-api.ts';
+import type { ElementType } from './ort-api.ts';
+import { ortLibrary } from './ort-library.ts';
+import type { Handle, OrtLibrary } from './ort-library.ts';
+
+const OPTIMIZE_ALL = 99;
+const LOG_ERRORS_ONLY = 3;
+
+/** A tensor over memory somebody else owns and keeps mapped while the tensor lives. */
+export interface TensorView {
+  readonly pointer: bigint;
+  readonly type: ElementType;
+  readonly shape: readonly number[];
+}
+
+export class Tensor {
+  readonly handle: Handle;
+  readonly #ort: OrtLibrary = ortLibrary();
+
+  constructor(view: TensorView) {
+    const elements = view.shape.reduce((product, size) => product * size, 1);
+    const dimensions = BigInt64Array.from(view.shape, BigInt);
+    const bytes = elements * ELEMENT_BYTES[view.type];
+    const type = ELEMENT_TYPES[view.type];
+    const rank = view.shape.length;
+    this.handle = this.#ort.create(
+      'CreateTensorWithDataAsOrtValue',
+      this.#ort.cpuMemory,
+      view.pointer,
+      bytes,
+      dimensions,
+      rank,
+      type,
+    );
+  }
+
+  release(): void {
+    this.#ort.release('ReleaseValue', this.handle);
+  }
+}
+
+export interface SessionOptions {
+  readonly threads: number;
+  /** Name → memory of the graph's external initializers; must stay mapped as long as the session lives. */
+  readonly initializers: ReadonlyMap<string, TensorView>;
+}
+
+export class Session {
+  readonly #ort: OrtLibrary = ortLibrary();
+  readonly #handle: Handle;
+  readonly #initializers: readonly Tensor[];
+
+  constructor(model: Uint8Array, options: SessionOptions) {
+    const ort = this.#ort;
+    const settings = ort.create('CreateSessionOptions');
+    const initializers: Tensor[] = [];
+    try {
+      ort.call('SetSessionLogSeverityLevel', settings, LOG_ERRORS_ONLY);
+      ort.call('SetSessionGraphOptimizationLevel', settings, OPTIMIZE_ALL);
+      ort.call('SetIntraOpNumThreads', settings, options.threads);
+      ort.call('SetInterOpNumThreads', settings, 1);
+      // External locations are never opened (every initializer comes from memory) but must lie in a known folder.
+      ort.call('AddSessionConfigEntry', settings, 'session.model_external_initializers_file_folder_path', '.');
+      for (const [name, view] of options.initializers) {
+        const tensor = new Tensor(view);
+        initializers.push(tensor);
+        ort.call('AddInitializer', settings, name, tensor.handle);
+      }
+      this.#handle = ort.create('CreateSessionFromArray', ort.env, model, model.byteLength, settings);
+      this.#initializers = initializers;
+    } catch (error) {
+      for (const tensor of initializers) tensor.release();
+      throw error;
+    } finally {
+      ort.release('ReleaseSessionOptions', settings);
+    }
+  }
+
+  bind(): Binding {
+    return new Binding(this.#handle);
+  }
+
+  /** After every binding of it is released. */
+  release(): void {
+    this.#ort.release('ReleaseSession', this.#handle);
+    for (const tensor of this.#initializers) tensor.release();
+  }
+}
+
+/** Inputs and outputs of one kind of run; single-flight. A binding owns its tensors. */
+export class Binding {
+  readonly #ort: OrtLibrary = ortLibrary();
+  readonly #session: Handle;
+  readonly #handle: Handle;
+  readonly #bound = new Map<string, { readonly view: TensorView; readonly tensor: Tensor }>();
+
+  constructor(session: Handle) {
+    this.#session = session;
+    this.#handle = this.#ort.create('CreateIoBinding', session);
+  }
+
+  input(name: string, view: TensorView): void {
+    this.#set('BindInput', name, view);
+  }
+
+  output(name: string, view: TensorView): void {
+    this.#set('BindOutput', name, view);
+  }
+
+  /** Blocks until the outputs are written. */
+  run(): void {
+    this.#ort.call('RunWithBinding', this.#session, null, this.#handle);
+  }
+
+  release(): void {
+    this.#ort.release('ReleaseIoBinding', this.#handle);
+    for (const { tensor } of this.#bound.values()) tensor.release();
+    this.#bound.clear();
+  }
+
+  #set(kind: 'BindInput' | 'BindOutput', name: string, view: TensorView): void {
+    const before = this.#bound.get(name);
+    if (before !== undefined && sameView(before.view, view)) return;
+    const tensor = new Tensor(view);
+    this.#ort.call(kind, this.#handle, name, tensor.handle);
+    before?.tensor.release();
+    this.#bound.set(name, { view, tensor });
+  }
+}
+
+function sameView(a: TensorView, b: TensorView): boolean {
+  return (
+    a.pointer === b.pointer &&
+    a.type === b.type &&
+    a.shape.length === b.shape.length &&
+    a.shape.every((size, axis) => size === b.shape[axis])
+  );
+}
