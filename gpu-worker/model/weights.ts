@@ -1,0 +1,17 @@
+/** Where weights come from: tensors by Hugging Face name, handed out as float32 rows. Knows no file format and no graph. */
+
+/** A matrix [rows, columns]; a vector of n elements is [n, 1]. */
+export interface WeightShape {
+  readonly rows: number;
+  readonly columns: number;
+}
+
+export interface WeightSource {
+  /** Changes whenever the weights do: part of the runner's fingerprint. */
+  readonly identity: string;
+  has(name: string): boolean;
+  /** Writes rows `first` … into `target`, as many as fill it. Throws when the tensor is missing or of another shape. */
+  readRows(name: string, shape: WeightShape, first: number, target: Float32Array): void;
+  /** Gives back files and mappings; nothing can be read afterwards. */
+  close(): void;
+}
