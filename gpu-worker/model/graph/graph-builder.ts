@@ -1,5 +1,5 @@
 /** Collects nodes, inputs, outputs and initializers of one ONNX graph and writes it. Knows ONNX's form, no architecture. */
-import { ELEMENT_TYPES } from '../runtime/ort-api.ts';
+import { ELEMENT_TYPES, ORT_LIBRARY_FILE } from '../runtime/ort-api.ts';
 import type { ElementType } from '../runtime/ort-api.ts';
 import { ATTRIBUTE_TYPES, encodeModel, EXTERNAL_DATA } from './onnx-schema.ts';
 
@@ -62,7 +62,7 @@ export class GraphBuilder {
       name,
       dims: [...shape],
       dataType: ELEMENT_TYPES[type],
-      externalData: [{ key: 'location', value: 'memory' }],
+      externalData: [{ key: 'location', value: ORT_LIBRARY_FILE }],
       dataLocation: EXTERNAL_DATA,
     });
     return name;

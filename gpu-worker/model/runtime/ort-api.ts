@@ -33,6 +33,12 @@ export type OrtFunctionName = keyof typeof ORT_FUNCTIONS;
 export const ORT_API_VERSION = 24;
 export const ORT_VERSION_PATTERN = /^1\.30\./;
 
+/**
+ * ONNX Runtime checks that the file an external initializer names exists, also when its data comes from memory by
+ * AddInitializer; it is never opened then. The library itself is a file that is always there.
+ */
+export const ORT_LIBRARY_FILE = 'libonnxruntime.so.1';
+
 /** ONNX TensorProto.DataType and ONNXTensorElementDataType agree on these. */
 export const ELEMENT_TYPES = { float32: 1, uint8: 2, int32: 6, int64: 7 } as const;
 export const ELEMENT_BYTES = { float32: 4, uint8: 1, int32: 4, int64: 8 } as const;

@@ -2,11 +2,12 @@
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import koffi from 'koffi';
-import { ORT_API_VERSION, ORT_FUNCTIONS, ORT_VERSION_PATTERN } from './ort-api.ts';
+import { ORT_API_VERSION, ORT_FUNCTIONS, ORT_LIBRARY_FILE, ORT_VERSION_PATTERN } from './ort-api.ts';
 import type { OrtFunctionName } from './ort-api.ts';
 
 export type Handle = bigint;
 type Argument = Handle | number | string | null | Uint8Array | BigInt64Array | [Handle | null];
+type OrtFunction = (...args: Argument[]) => unknown;
 
 const POINTER_BYTES = 8;
 const ASYNC_STACK_BYTES = 8 * 1024 * 1024;
@@ -22,9 +23,12 @@ export class OrtLibrary {
   readonly env: Handle;
   readonly cpuMemory: Handle;
   readonly version: string;
-  readonly #functions: ReadonlyMap<OrtFunctionName, (...args: Argument[]) => unknown>;
+  /** Where the library lies, beside the file that external initializers name. */
+  readonly folder: string;
+  readonly #functions: ReadonlyMap<OrtFunctionName, OrtFunction>;
 
-  constructor(version: string, functions: ReadonlyMap<OrtFunctionName, (...args: Argument[]) => unknown>) {
+  constructor(folder: string, version: string, functions: ReadonlyMap<OrtFunctionName, OrtFunction>) {
+    this.folder = folder;
     this.version = version;
     this.#functions = functions;
     this.env = this.create('CreateEnv', LOG_ERRORS_ONLY, 'millrace');
@@ -74,13 +78,14 @@ function load(): OrtLibrary {
       'ORT_DISABLE_TELEMETRY=1 must be in the environment before this process starts: ONNX Runtime sends telemetry otherwise',
     );
   }
+  const folder = libraryFolder();
   // Stack sizes are fixed at the first load of any library in the process; a later change throws and is not needed.
   try {
     koffi.config({ async_stack_size: ASYNC_STACK_BYTES });
   } catch {
     // Already configured by another thread.
   }
-  libraryHandle = koffi.load(libraryPath());
+  libraryHandle = koffi.load(join(folder, ORT_LIBRARY_FILE));
   const base: bigint = libraryHandle.func('void* OrtGetApiBase()')();
   const getApi = koffi.decode(koffi.decode(base, 0, 'void*'), koffi.proto('void* (uint32_t)'));
   const getVersion = koffi.decode(koffi.decode(base, POINTER_BYTES, 'void*'), koffi.proto('const char* ()'));
@@ -89,15 +94,15 @@ function load(): OrtLibrary {
     throw new OrtError(`ONNX Runtime ${version} found, 1.30.x needed: run npm install in the project folder`);
   }
   const api: bigint = getApi(ORT_API_VERSION);
-  const functions = new Map<OrtFunctionName, (...args: Argument[]) => unknown>();
+  const functions = new Map<OrtFunctionName, OrtFunction>();
   for (const [name, [field, signature]] of Object.entries(ORT_FUNCTIONS)) {
     const pointer: bigint = koffi.decode(api, field * POINTER_BYTES, 'void*');
     functions.set(name as OrtFunctionName, koffi.decode(pointer, koffi.proto(signature)));
   }
-  return new OrtLibrary(version, functions);
+  return new OrtLibrary(folder, version, functions);
 }
 
-function libraryPath(): string {
+function libraryFolder(): string {
   const entry = createRequire(import.meta.url).resolve('onnxruntime-node/package.json');
-  return join(dirname(entry), 'bin', 'napi-v6', process.platform, process.arch, 'libonnxruntime.so.1');
+  return join(dirname(entry), 'bin', 'napi-v6', process.platform, process.arch);
 }

@@ -6,6 +6,7 @@ import type { Handle, OrtLibrary } from './ort-library.ts';
 
 const OPTIMIZE_ALL = 99;
 const LOG_ERRORS_ONLY = 3;
+const EXTERNAL_FOLDER_KEY = 'session.model_external_initializers_file_folder_path';
 
 /** A tensor over memory somebody else owns and keeps mapped while the tensor lives. */
 export interface TensorView {
@@ -60,8 +61,7 @@ export class Session {
       ort.call('SetSessionGraphOptimizationLevel', settings, OPTIMIZE_ALL);
       ort.call('SetIntraOpNumThreads', settings, options.threads);
       ort.call('SetInterOpNumThreads', settings, 1);
-      // External locations are never opened (every initializer comes from memory) but must lie in a known folder.
-      ort.call('AddSessionConfigEntry', settings, 'session.model_external_initializers_file_folder_path', '.');
+      ort.call('AddSessionConfigEntry', settings, EXTERNAL_FOLDER_KEY, ort.folder);
       for (const [name, view] of options.initializers) {
         const tensor = new Tensor(view);
         initializers.push(tensor);
