@@ -1,0 +1,93 @@
+/** The engine's own thread: opens the model, runs steps back to back, speaks messages. Knows no bus and no text format. */
+import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
+import { openModel } from '../model/load.ts';
+import { drawKeyed } from '../sample/keyed.ts';
+import { TokenBytes } from '../text/detokenizer.ts';
+import { Engine } from './engine.ts';
+import type { EngineOptions } from './engine-options.ts';
+import type { EngineCommand, EngineEvent } from './messages.ts';
+import { StepClock } from './step-clock.ts';
+import type { ModelRunner } from './runner.ts';
+
+interface ThreadData {
+  readonly options: EngineOptions;
+  readonly clock: SharedArrayBuffer;
+}
+
+class EngineThread {
+  readonly #port: NonNullable<typeof parentPort>;
+  readonly #engine: Engine;
+  readonly #runner: ModelRunner;
+  readonly #clock: StepClock;
+  #stopped = false;
+
+  constructor(port: NonNullable<typeof parentPort>, { options, clock }: ThreadData) {
+    const begin = performance.now();
+    this.#port = port;
+    this.#clock = new StepClock(clock);
+    const { folder, quantization, maxModelLen, threads, maxNumSeqs, maxNumBatchedTokens } = options;
+    const tokenBytes = TokenBytes.fromFolder(folder);
+    this.#runner = openModel({
+      ...{ folder, quantization, maxModelLen, threads },
+      slots: maxNumSeqs,
+      maxStepTokens: maxNumBatchedTokens,
+      draw: drawKeyed,
+    });
+    const runner = this.#runner;
+    this.#engine = new Engine({ runner, tokenBytes, maxStepTokens: maxNumBatchedTokens, now: Date.now });
+    this.#post({ type: 'ready', info: { ...runner.info, loadMs: performance.now() - begin } });
+    port.on('message', (command: EngineCommand) => this.#wake(command));
+  }
+
+  /** Runs until idle; commands that arrive meanwhile are taken between steps, without the event loop. */
+  #wake(command: EngineCommand): void {
+    this.#apply(command);
+    while (!this.#stopped && this.#engine.busy) {
+      this.#clock.begin(Date.now());
+      const outputs = this.#engine.step();
+      this.#clock.end(Date.now());
+      this.#post({ type: 'outputs', ...outputs, load: this.#engine.load });
+      this.#takeCommands();
+    }
+    this.#flush();
+    const broken = this.#stopped ? [] : this.#engine.violations();
+    if (broken.length > 0) throw new Error(`engine invariants broken: ${broken.join('; ')}`);
+  }
+
+  #takeCommands(): void {
+    for (let next = receiveMessageOnPort(this.#port); next !== undefined; next = receiveMessageOnPort(this.#port)) {
+      this.#apply(next.message as EngineCommand);
+    }
+  }
+
+  #apply(command: EngineCommand): void {
+    if (command.type === 'add') this.#engine.add(command.request);
+    else if (command.type === 'abort') this.#engine.abort(command.id, command);
+    else this.#stop();
+  }
+
+  #flush(): void {
+    const outputs = this.#engine.takeOutputs();
+    if (outputs.ends.length === 0) return;
+    this.#post({ type: 'outputs', ...outputs, load: this.#engine.load, step: null });
+  }
+
+  #stop(): void {
+    if (this.#stopped) return;
+    this.#stopped = true;
+    this.#runner.dispose();
+    this.#port.close();
+  }
+
+  #post(event: EngineEvent): void {
+    this.#port.postMessage(event);
+  }
+}
+
+if (parentPort === null) throw new Error('engine-thread.ts runs as a worker thread');
+const port = parentPort;
+process.on('uncaughtException', (error) => {
+  port.postMessage({ type: 'fatal', message: String(error.stack ?? error) } satisfies EngineEvent);
+  port.close();
+});
+new EngineThread(port, workerData as ThreadData);

@@ -1,0 +1,74 @@
+/** Token ids → text, one token at a time, never splitting a UTF-8 character. Knows byte-level BPE; nothing of stops. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import * as v from 'valibot';
+
+const tokenizerSchema = v.object({
+  model: v.object({ vocab: v.record(v.string(), v.number()) }),
+  added_tokens: v.optional(v.array(v.object({ id: v.number(), content: v.string(), special: v.optional(v.boolean()) })), []),
+  decoder: v.nullish(v.looseObject({ type: v.string() })),
+});
+
+/** Bytes of every token id. Special tokens are empty: they never show in text. */
+export class TokenBytes {
+  readonly #bytes: readonly Uint8Array[];
+
+  constructor(bytes: readonly Uint8Array[]) {
+    this.#bytes = bytes;
+  }
+
+  /** Reads `tokenizer.json` of a model folder. Throws when its decoder is not byte-level. */
+  static fromFolder(folder: string): TokenBytes {
+    const json: unknown = JSON.parse(readFileSync(join(folder, 'tokenizer.json'), 'utf8'));
+    const { model, added_tokens: added, decoder } = v.parse(tokenizerSchema, json);
+    if (decoder?.type !== 'ByteLevel') {
+      throw new Error(`tokenizer.json: decoder ${decoder?.type ?? 'null'} is not supported; ByteLevel is`);
+    }
+    const byteOf = byteLevelAlphabet();
+    const bytes: Uint8Array[] = [];
+    for (const [token, id] of Object.entries(model.vocab)) {
+      bytes[id] = Uint8Array.from(token, (char) => byteOf.get(char) ?? 0x3f);
+    }
+    for (const { id, content, special } of added) {
+      bytes[id] = special === true ? new Uint8Array() : new TextEncoder().encode(content);
+    }
+    return new TokenBytes(bytes);
+  }
+
+  /** An id outside the vocabulary (padded lm heads have such) has no bytes. */
+  of(id: number): Uint8Array {
+    return this.#bytes[id] ?? EMPTY;
+  }
+}
+
+const EMPTY = new Uint8Array();
+
+/** GPT-2's map of bytes to printable characters, reversed: printable bytes stand for themselves, others from U+0100 on. */
+function byteLevelAlphabet(): Map<string, number> {
+  const printable = (byte: number) =>
+    (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte <= 0xac) || (byte >= 0xae && byte <= 0xff);
+  const map = new Map<string, number>();
+  let next = 0x100;
+  for (let byte = 0; byte < 256; byte++) map.set(String.fromCodePoint(printable(byte) ? byte : next++), byte);
+  return map;
+}
+
+/** One choice's text so far, as a stream of pieces. Invalid bytes become U+FFFD, as in every decoder. */
+export class Detokenizer {
+  readonly #table: TokenBytes;
+  readonly #decoder = new TextDecoder('utf-8', { ignoreBOM: true });
+
+  constructor(table: TokenBytes) {
+    this.#table = table;
+  }
+
+  /** Text that became final with this token: '' while a character is incomplete. */
+  push(id: number): string {
+    return this.#decoder.decode(this.#table.of(id), { stream: true });
+  }
+
+  /** Text of an incomplete last character (U+FFFD), or ''. */
+  flush(): string {
+    return this.#decoder.decode();
+  }
+}
