@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as v from 'valibot';
-import { findFamily } from './families/family.ts';
+import { FAMILIES, findFamily } from './families/family.ts';
 import type { Family } from './families/family.ts';
 
 /** The folder is missing, incomplete or holds something that we cannot run; the message names the file and the fix. */
@@ -67,6 +67,7 @@ const configSchema = v.looseObject({
   attention_bias: v.optional(v.boolean()),
   mlp_bias: v.optional(v.boolean()),
   hidden_act: v.optional(v.string()),
+  use_sliding_window: v.nullish(v.boolean()),
   tie_word_embeddings: v.optional(v.boolean(), false),
   eos_token_id: tokenIds,
 });
@@ -83,7 +84,7 @@ export function readModelConfig(folder: string): ModelConfig {
 export function parseModelConfig(config: unknown, generation: unknown): ModelConfig {
   const hf = check('config.json', configSchema, config);
   const family = findFamily(hf.model_type);
-  if (family === undefined) throw refusal('model_type', hf.model_type, 'supported: llama, qwen2');
+  if (family === undefined) throw refusal('model_type', hf.model_type, `supported: ${FAMILIES.map(({ name }) => name).join(', ')}`);
   const kvHeads = hf.num_key_value_heads ?? hf.num_attention_heads;
   if (hf.num_attention_heads % kvHeads !== 0) {
     throw refusal('num_key_value_heads', kvHeads, `it must divide num_attention_heads = ${hf.num_attention_heads}`);
@@ -92,6 +93,7 @@ export function parseModelConfig(config: unknown, generation: unknown): ModelCon
   if (!Number.isInteger(headDim) || headDim % 16 !== 0) throw refusal('head_dim', headDim, 'it must be a multiple of 16');
   if (hf.mlp_bias === true) throw refusal('mlp_bias', true, 'only models without it are supported');
   if (hf.hidden_act !== undefined && hf.hidden_act !== 'silu') throw refusal('hidden_act', hf.hidden_act, 'supported: silu');
+  if (hf.use_sliding_window === true) throw refusal('use_sliding_window', true, 'only full attention is supported');
   const rope = { ...hf.rope_scaling, ...hf.rope_parameters };
   const generated = generation === undefined ? undefined : check('generation_config.json', generationSchema, generation);
   return {

@@ -1,6 +1,6 @@
 /** Runs step plans on the CPU, one at a time: KV moves, model runs, draws. Knows no scheduling and no file format. */
 import { NO_TOKEN, PLACEHOLDER } from '../engine/step-plan.ts';
-import type { PlanRow, SampleSpec, StepPlan, StepResult } from '../engine/step-plan.ts';
+import type { PlanRow, StepPlan, StepResult } from '../engine/step-plan.ts';
 import type { ModelRunner, RunnerInfo } from '../engine/runner.ts';
 import type { KvSlots } from './kv-slots.ts';
 import { checkPlan, PlanError } from './plan-check.ts';
@@ -8,7 +8,7 @@ import { splitIntoRuns } from './runs.ts';
 import type { ModelRun } from './runs.ts';
 import { Memory } from './runtime/memory.ts';
 import type { Binding, Session } from './runtime/session.ts';
-import type { Sampler } from './sampler.ts';
+import type { DrawTarget, Sampler } from './sampler.ts';
 
 /** Bindings kept, one for each range of slots that ran lately. */
 const MAX_BINDINGS = 128;
@@ -45,7 +45,8 @@ export class CpuRunner implements ModelRunner {
     const { slots, maxModelLen, vocabSize } = this.info;
     const used = Array.from({ length: slots }, (_, slot) => this.#parts.kv.used(slot));
     checkPlan(plan, { slots, maxModelLen, vocabSize, maxStepTokens: this.#parts.maxStepTokens }, used);
-    this.#launched = plan;
+    this.#launched = fillPlaceholders(plan, this.#drawn);
+    this.#drawn = new Map();
   }
 
   collect(): StepResult {
@@ -57,7 +58,7 @@ export class CpuRunner implements ModelRunner {
     for (const move of plan.moves) kv.move(move);
     const targets = this.#runModel(plan);
     const ran = performance.now();
-    const drawn = sampler.sample(targets.map(({ spec }) => spec));
+    const drawn = sampler.sample(targets);
     const tokens = new Int32Array(plan.rows.length).fill(NO_TOKEN);
     targets.forEach(({ index }, i) => (tokens[index] = drawn[i] ?? NO_TOKEN));
     this.#drawn = new Map(plan.rows.map((row, index) => [row.sequence, tokens[index] ?? NO_TOKEN]));
@@ -76,8 +77,8 @@ export class CpuRunner implements ModelRunner {
   }
 
   /** Returns the rows to draw for, in the order of their logits. */
-  #runModel(plan: StepPlan): readonly { index: number; spec: SampleSpec }[] {
-    const targets: { index: number; spec: SampleSpec }[] = [];
+  #runModel(plan: StepPlan): readonly DrawTarget[] {
+    const targets: DrawTarget[] = [];
     // A row that fails leaves its slot as before the plan: positions from `start` on count as unused.
     for (const { slot, start } of plan.rows) this.#parts.kv.setUsed(slot, start);
     for (const run of splitIntoRuns(plan.rows)) {
@@ -106,7 +107,7 @@ export class CpuRunner implements ModelRunner {
       const total = start + run.length;
       inputs.seqlens[at] = total - 1;
       longest = Math.max(longest, total);
-      for (let i = 0; i < run.length; i++) inputs.ids[at * run.length + i] = this.#inputToken(row, i);
+      for (let i = 0; i < run.length; i++) inputs.ids[at * run.length + i] = BigInt(row?.ids[i] ?? 0);
     });
     inputs.total[0] = longest;
     const binding = this.#bindingFor(run.first, run.rows.length);
@@ -115,14 +116,6 @@ export class CpuRunner implements ModelRunner {
     const logits = sampler.logits.pointer + BigInt(firstLogits * vocabSize * 4);
     binding.output('logits', { pointer: logits, type: 'float32', shape: [inputs.rowCount, vocabSize] });
     binding.run();
-  }
-
-  #inputToken(row: PlanRow | undefined, at: number): bigint {
-    const id = row?.ids[at] ?? 0;
-    if (id !== PLACEHOLDER || row === undefined) return BigInt(id);
-    const drawn = this.#drawn.get(row.sequence) ?? NO_TOKEN;
-    if (drawn === NO_TOKEN) throw new PlanError(`no token was drawn for sequence ${row.sequence} to fill its placeholder`);
-    return BigInt(drawn);
   }
 
   /** The least recently used binding makes room. */
@@ -145,6 +138,17 @@ export class CpuRunner implements ModelRunner {
     }
     return binding;
   }
+}
+
+/** Every plan before this one is collected, so each placeholder's token is known. */
+function fillPlaceholders(plan: StepPlan, drawn: ReadonlyMap<number, number>): StepPlan {
+  const rows = plan.rows.map((row) => {
+    if (!row.ids.includes(PLACEHOLDER)) return row;
+    const token = drawn.get(row.sequence) ?? NO_TOKEN;
+    if (token === NO_TOKEN) throw new PlanError(`plan ${plan.id}: the plan before drew no token for sequence ${row.sequence}`);
+    return { ...row, ids: row.ids.map((id) => (id === PLACEHOLDER ? token : id)) };
+  });
+  return { ...plan, rows };
 }
 
 /** The small inputs of one run, in mapped memory that every binding points to. */

@@ -3,6 +3,10 @@
 export type FloatFormat = 'F32' | 'F16' | 'BF16';
 export const WIDTHS: Readonly<Record<FloatFormat, number>> = { F32: 4, F16: 2, BF16: 2 };
 
+export function isFloatFormat(name: string): name is FloatFormat {
+  return Object.hasOwn(WIDTHS, name);
+}
+
 /** Fills `target` from the values that start at byte `offset` (any alignment). */
 export type FloatReader = (source: ArrayBuffer, offset: number, target: Float32Array) => void;
 

@@ -1,6 +1,7 @@
 /** Opens a model folder as a ModelRunner on the CPU: config, weights, graph, session, KV slots. Owns no step. */
 import { createHash } from 'node:crypto';
 import type { ModelRunner } from '../engine/runner.ts';
+import { drawKeyed } from '../sample/keyed.ts';
 import { readModelConfig } from './config.ts';
 import type { ModelConfig } from './config.ts';
 import { CpuRunner } from './cpu-runner.ts';
@@ -22,7 +23,8 @@ export interface RunnerOptions {
   readonly maxModelLen: number;
   readonly threads: number;
   readonly maxStepTokens: number;
-  readonly draw: DrawToken;
+  /** How rows of temperature above 0 are drawn; tests replace it. */
+  readonly draw?: DrawToken;
   /** Called while weights are read, with the bytes (as float32) so far. */
   readonly onProgress?: (bytes: number) => void;
 }
@@ -45,7 +47,7 @@ export function openModel(options: OpenModelOptions): ModelRunner {
 
 /** The same from any config and weights. `source` is read completely here. */
 export function createRunner(config: ModelConfig, source: WeightSource, options: RunnerOptions): ModelRunner {
-  const { slots, threads, maxStepTokens, draw } = options;
+  const { slots, threads, maxStepTokens, draw = drawKeyed } = options;
   const maxModelLen = Math.min(options.maxModelLen, config.maxPositions);
   requirePositive({ slots, threads, maxStepTokens, maxModelLen });
   const store = new WeightStore(source, options.quantization, options.onProgress);
@@ -56,7 +58,7 @@ export function createRunner(config: ModelConfig, source: WeightSource, options:
     const graph = cpuGraph(config, store, kv.capacity);
     const session = new Session(graph.model, { threads, initializers: graph.initializers });
     cleanup.push(() => session.release());
-    const sampler = new Sampler({ vocabSize: config.vocabSize, maxRows: slots, threads, draw });
+    const sampler = new Sampler({ vocabSize: config.vocabSize, maxRows: slots, draw });
     const fingerprint = fingerprintOf(config, source, options.quantization);
     const { vocabSize, eosIds } = config;
     const info = { vocabSize, maxModelLen, slots, eosIds, fingerprint };

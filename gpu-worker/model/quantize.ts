@@ -23,8 +23,9 @@ export function quantizeInt4(values: Float32Array, target: QuantizedRows): void 
     target.scales[block] = scale;
     const inverse = scale === 0 ? 0 : 1 / scale;
     for (let i = start; i < start + BLOCK_SIZE; i += 2) {
-      const low = Math.min(15, Math.round((values[i] ?? 0) * inverse) + 8);
-      const high = Math.min(15, Math.round((values[i + 1] ?? 0) * inverse) + 8);
+      // Adding 8 makes the sum positive, so that cutting off its fraction rounds.
+      const low = Math.min(15, ((values[i] ?? 0) * inverse + 8.5) | 0);
+      const high = Math.min(15, ((values[i + 1] ?? 0) * inverse + 8.5) | 0);
       target.packed[i >> 1] = low | (high << 4);
     }
   }
@@ -36,7 +37,7 @@ export function quantizeInt8(values: Float32Array, target: QuantizedRows): void 
     target.scales[block] = scale;
     const inverse = scale === 0 ? 0 : 1 / scale;
     for (let i = start; i < start + BLOCK_SIZE; i++) {
-      target.packed[i] = Math.round((values[i] ?? 0) * inverse) + 128;
+      target.packed[i] = ((values[i] ?? 0) * inverse + 128.5) | 0;
     }
   }
 }

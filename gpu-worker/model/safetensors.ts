@@ -4,8 +4,7 @@ import { closeSync, existsSync, fstatSync, openSync, readFileSync, readdirSync }
 import { basename, join } from 'node:path';
 import * as v from 'valibot';
 import { ModelFolderError } from './config.ts';
-import { floatReader, WIDTHS } from './float-formats.ts';
-import type { FloatFormat } from './float-formats.ts';
+import { floatReader, isFloatFormat, WIDTHS } from './float-formats.ts';
 import { Memory } from './runtime/memory.ts';
 import type { WeightShape, WeightSource } from './weights.ts';
 
@@ -20,7 +19,8 @@ const tensorSchema = v.object({ dtype: v.string(), shape: v.array(count), data_o
 const indexSchema = v.object({ weight_map: v.record(v.string(), v.string()) });
 
 interface StoredTensor {
-  readonly format: FloatFormat;
+  /** The file's name of the number format; only floats can be read. */
+  readonly dtype: string;
   readonly shape: readonly number[];
   readonly memory: Memory;
   readonly offset: number;
@@ -105,15 +105,13 @@ function readTensor(entry: { file: string; name: string; value: unknown }, memor
   const parsed = v.safeParse(tensorSchema, entry.value);
   if (!parsed.success) throw new ModelFolderError(`${where}: malformed header entry`);
   const { dtype, shape, data_offsets: offsets } = parsed.output;
-  if (dtype !== 'F32' && dtype !== 'F16' && dtype !== 'BF16') {
-    throw new ModelFolderError(`${where}: dtype ${dtype} is not supported; convert to F32, F16 or BF16`);
-  }
   const [begin, end] = offsets;
   const elements = shape.reduce((product, size) => product * size, 1);
-  if (end - begin !== elements * WIDTHS[dtype] || dataStart + end > memory.bytes) {
+  const bytes = isFloatFormat(dtype) ? elements * WIDTHS[dtype] : end - begin;
+  if (begin > end || end - begin !== bytes || dataStart + end > memory.bytes) {
     throw new ModelFolderError(`${where}: data at ${begin}…${end} does not match its shape or the file's size`);
   }
-  return { format: dtype, shape, memory, offset: dataStart + begin, bytes: end - begin };
+  return { dtype, shape, memory, offset: dataStart + begin, bytes: end - begin };
 }
 
 function refuseOverlap(file: string, tensors: ReadonlyMap<string, StoredTensor>): void {
@@ -138,15 +136,19 @@ function readRows(
       `tensor ${ask.name} has shape [${tensor.shape.join(', ')}], config.json implies [${shape.rows}, ${shape.columns}]`,
     );
   }
-  const start = tensor.offset + ask.first * columns * WIDTHS[tensor.format];
+  const { dtype } = tensor;
+  if (!isFloatFormat(dtype)) {
+    throw new ModelFolderError(`tensor ${ask.name} is stored as ${dtype}: convert the model to F32, F16 or BF16`);
+  }
+  const start = tensor.offset + ask.first * columns * WIDTHS[dtype];
   if (ask.first * columns + target.length > rows * columns) throw new RangeError(`rows beyond the end of ${ask.name}`);
-  floatReader(tensor.format)(tensor.memory.buffer, start, target);
+  floatReader(dtype)(tensor.memory.buffer, start, target);
 }
 
 function identityOf(tensors: ReadonlyMap<string, StoredTensor>): string {
   const hash = createHash('sha256');
   for (const [name, tensor] of [...tensors].sort(([a], [b]) => (a < b ? -1 : 1))) {
-    hash.update(`${name} ${tensor.format} ${tensor.shape.join('x')}\n`);
+    hash.update(`${name} ${tensor.dtype} ${tensor.shape.join('x')}\n`);
     const bytes = Math.min(tensor.bytes, IDENTITY_BYTES);
     hash.update(new Uint8Array(tensor.memory.buffer, tensor.offset, bytes));
     hash.update(new Uint8Array(tensor.memory.buffer, tensor.offset + tensor.bytes - bytes, bytes));

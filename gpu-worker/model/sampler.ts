@@ -1,5 +1,6 @@
 /** Draws tokens from the logits buffer: ArgMax for greedy rows, Softmax and TopK in a small graph for the rest. Knows no model. */
 import type { SampleSpec } from '../engine/step-plan.ts';
+import type { drawKeyed } from '../sample/keyed.ts';
 import { GraphBuilder } from './graph/graph-builder.ts';
 import { Memory } from './runtime/memory.ts';
 import { Session } from './runtime/session.ts';
@@ -8,31 +9,30 @@ import type { Binding, TensorView } from './runtime/session.ts';
 /** Candidates that the exact keyed draw looks at before the tail. */
 const TOP = 64;
 
-/** The likeliest tokens of a row, likeliest first, with their probabilities. */
-export interface TopTokens {
-  readonly probs: Float32Array;
-  readonly ids: Int32Array;
-}
-
-/** `fullRow` [V] are the probabilities of all tokens at the row's temperature. */
-export type DrawToken = (top: TopTokens, fullRow: Float32Array, spec: SampleSpec) => number;
+export type DrawToken = typeof drawKeyed;
 
 /** The model gave NaN or infinite logits: the sequence cannot go on. */
 export class LogitsError extends Error {
   override readonly name = 'LogitsError';
-  /** Index into the logits rows that were to be drawn from. */
+  /** Index of the row in its plan. */
   readonly row: number;
 
   constructor(row: number) {
-    super(`logits of row ${row} are not finite`);
+    super(`the model gave logits that are not finite for row ${row} of the plan`);
     this.row = row;
   }
+}
+
+/** One row of logits to draw from. */
+export interface DrawTarget {
+  /** Index of the row in its plan. */
+  readonly index: number;
+  readonly spec: SampleSpec;
 }
 
 export interface SamplerOptions {
   readonly vocabSize: number;
   readonly maxRows: number;
-  readonly threads: number;
   readonly draw: DrawToken;
 }
 
@@ -52,7 +52,7 @@ export class Sampler {
   readonly #keyed: Binding;
 
   constructor(options: SamplerOptions) {
-    const { vocabSize, maxRows, threads } = options;
+    const { vocabSize, maxRows } = options;
     this.#options = options;
     this.#top = Math.min(TOP, vocabSize);
     this.logits = Memory.allocate(maxRows * vocabSize * 4);
@@ -62,19 +62,19 @@ export class Sampler {
     this.#topIds = Memory.allocate(maxRows * this.#top * 8);
     this.#argmax = Memory.allocate(maxRows * 8);
     const none = new Map<string, TensorView>();
-    const greedy = new Session(greedyGraph(vocabSize), { threads, initializers: none });
-    const keyed = new Session(keyedGraph(vocabSize, this.#top), { threads, initializers: none });
+    // A second pool of threads would spin on the cores that the model's next run needs: measured at half its speed.
+    const greedy = new Session(greedyGraph(vocabSize), { threads: 1, initializers: none });
+    const keyed = new Session(keyedGraph(vocabSize, this.#top), { threads: 1, initializers: none });
     this.#sessions = [greedy, keyed];
     this.#greedy = greedy.bind();
     this.#keyed = keyed.bind();
   }
 
-  /** `specs[i]` says how to draw from logits row i. */
-  sample(specs: readonly SampleSpec[]): Int32Array {
-    const tokens = new Int32Array(specs.length);
-    if (specs.length === 0) return tokens;
-    if (specs.some((spec) => spec.temperature === 0)) this.#sampleGreedy(specs, tokens);
-    if (specs.some((spec) => spec.temperature > 0)) this.#sampleKeyed(specs, tokens);
+  /** `targets[i]` says how to draw from logits row i. */
+  sample(targets: readonly DrawTarget[]): Int32Array {
+    const tokens = new Int32Array(targets.length);
+    if (targets.some(({ spec }) => spec.temperature === 0)) this.#sampleGreedy(targets, tokens);
+    if (targets.some(({ spec }) => spec.temperature > 0)) this.#sampleKeyed(targets, tokens);
     return tokens;
   }
 
@@ -87,40 +87,40 @@ export class Sampler {
     }
   }
 
-  #sampleGreedy(specs: readonly SampleSpec[], tokens: Int32Array): void {
-    const rows = specs.length;
+  #sampleGreedy(targets: readonly DrawTarget[], tokens: Int32Array): void {
+    const rows = targets.length;
     this.#greedy.input('logits', this.#logitsView(rows));
     this.#greedy.output('token', { pointer: this.#argmax.pointer, type: 'int64', shape: [rows] });
     this.#greedy.run();
     const drawn = new BigInt64Array(this.#argmax.buffer, 0, rows);
     const { vocabSize } = this.#options;
     const logits = new Float32Array(this.logits.buffer, 0, rows * vocabSize);
-    specs.forEach((spec, row) => {
+    targets.forEach(({ index, spec }, row) => {
       if (spec.temperature > 0) return;
       const token = Number(drawn[row]);
       // A NaN in the hidden state makes every logit of the row NaN, so its first one tells.
       const start = row * vocabSize;
-      if (!Number.isFinite(logits[start]) || !Number.isFinite(logits[start + token])) throw new LogitsError(row);
+      if (!Number.isFinite(logits[start]) || !Number.isFinite(logits[start + token])) throw new LogitsError(index);
       tokens[row] = token;
     });
   }
 
-  #sampleKeyed(specs: readonly SampleSpec[], tokens: Int32Array): void {
-    const rows = specs.length;
+  #sampleKeyed(targets: readonly DrawTarget[], tokens: Int32Array): void {
+    const rows = targets.length;
     const { vocabSize, draw } = this.#options;
     const top = this.#top;
     const temperatures = new Float32Array(this.#temperatures.buffer, 0, rows);
-    specs.forEach((spec, row) => (temperatures[row] = spec.temperature > 0 ? spec.temperature : 1));
+    targets.forEach(({ spec }, row) => (temperatures[row] = spec.temperature > 0 ? spec.temperature : 1));
     this.#keyed.input('logits', this.#logitsView(rows));
     this.#keyed.input('temperature', { pointer: this.#temperatures.pointer, type: 'float32', shape: [rows, 1] });
     this.#keyed.output('probs', { pointer: this.#probs.pointer, type: 'float32', shape: [rows, vocabSize] });
     this.#keyed.output('top_probs', { pointer: this.#topProbs.pointer, type: 'float32', shape: [rows, top] });
     this.#keyed.output('top_ids', { pointer: this.#topIds.pointer, type: 'int64', shape: [rows, top] });
     this.#keyed.run();
-    specs.forEach((spec, row) => {
+    targets.forEach(({ index, spec }, row) => {
       if (spec.temperature === 0) return;
       const probs = new Float32Array(this.#topProbs.buffer, row * top * 4, top);
-      if (!Number.isFinite(probs[0])) throw new LogitsError(row);
+      if (!Number.isFinite(probs[0])) throw new LogitsError(index);
       const ids = Int32Array.from(new BigInt64Array(this.#topIds.buffer, row * top * 8, top), Number);
       const fullRow = new Float32Array(this.#probs.buffer, row * vocabSize * 4, vocabSize);
       tokens[row] = draw({ probs, ids }, fullRow, spec);

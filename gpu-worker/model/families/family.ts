@@ -25,8 +25,8 @@ export interface TensorNames {
   readonly down: string;
 }
 
-const families: readonly Family[] = [llama, qwen2];
+export const FAMILIES: readonly Family[] = [llama, qwen2];
 
 export function findFamily(modelType: string): Family | undefined {
-  return families.find((family) => family.name === modelType);
+  return FAMILIES.find((family) => family.name === modelType);
 }

@@ -29,9 +29,6 @@ export function openFixture(name: string, options: Partial<OpenModelOptions> = {
     maxModelLen: 256,
     threads: 2,
     maxStepTokens: 512,
-    draw: () => {
-      throw new Error('this test draws greedily only');
-    },
     ...options,
   });
 }
