@@ -84,18 +84,22 @@ export function readModelConfig(folder: string): ModelConfig {
 export function parseModelConfig(config: unknown, generation: unknown): ModelConfig {
   const hf = check('config.json', configSchema, config);
   const family = findFamily(hf.model_type);
-  if (family === undefined) throw refusal('model_type', hf.model_type, `supported: ${FAMILIES.map(({ name }) => name).join(', ')}`);
+  if (family === undefined)
+    throw refusal('model_type', hf.model_type, `supported: ${FAMILIES.map(({ name }) => name).join(', ')}`);
   const kvHeads = hf.num_key_value_heads ?? hf.num_attention_heads;
   if (hf.num_attention_heads % kvHeads !== 0) {
     throw refusal('num_key_value_heads', kvHeads, `it must divide num_attention_heads = ${hf.num_attention_heads}`);
   }
   const headDim = hf.head_dim ?? hf.hidden_size / hf.num_attention_heads;
-  if (!Number.isInteger(headDim) || headDim % 16 !== 0) throw refusal('head_dim', headDim, 'it must be a multiple of 16');
+  if (!Number.isInteger(headDim) || headDim % 16 !== 0)
+    throw refusal('head_dim', headDim, 'it must be a multiple of 16');
   if (hf.mlp_bias === true) throw refusal('mlp_bias', true, 'only models without it are supported');
-  if (hf.hidden_act !== undefined && hf.hidden_act !== 'silu') throw refusal('hidden_act', hf.hidden_act, 'supported: silu');
+  if (hf.hidden_act !== undefined && hf.hidden_act !== 'silu')
+    throw refusal('hidden_act', hf.hidden_act, 'supported: silu');
   if (hf.use_sliding_window === true) throw refusal('use_sliding_window', true, 'only full attention is supported');
   const rope = { ...hf.rope_scaling, ...hf.rope_parameters };
-  const generated = generation === undefined ? undefined : check('generation_config.json', generationSchema, generation);
+  const generated =
+    generation === undefined ? undefined : check('generation_config.json', generationSchema, generation);
   return {
     family,
     vocabSize: hf.vocab_size,
@@ -128,7 +132,11 @@ function readRopeScaling(rope: Rope): Llama3Scaling | null {
   if (type !== 'llama3') throw refusal('rope_scaling.rope_type', type, 'supported: default, llama3');
   const { factor, low_freq_factor: low, high_freq_factor: high, original_max_position_embeddings: original } = rope;
   if (factor === undefined || low === undefined || high === undefined || original === undefined || high <= low) {
-    throw refusal('rope_scaling', JSON.stringify(rope), 'llama3 needs factor, low_ < high_freq_factor and original_max_position_embeddings');
+    throw refusal(
+      'rope_scaling',
+      JSON.stringify(rope),
+      'llama3 needs factor, low_ < high_freq_factor and original_max_position_embeddings',
+    );
   }
   return { factor, lowFreqFactor: low, highFreqFactor: high, originalMaxPositions: original };
 }

@@ -41,7 +41,9 @@ export class CpuRunner implements ModelRunner {
   }
 
   launch(plan: StepPlan): void {
-    if (this.#launched !== null) throw new PlanError(`plan ${plan.id} launched while ${this.#launched.id} is not collected`);
+    if (this.#disposed) throw new PlanError(`plan ${plan.id} launched on a runner that is disposed of`);
+    if (this.#launched !== null)
+      throw new PlanError(`plan ${plan.id} launched while ${this.#launched.id} is not collected`);
     const { slots, maxModelLen, vocabSize } = this.info;
     const used = Array.from({ length: slots }, (_, slot) => this.#parts.kv.used(slot));
     checkPlan(plan, { slots, maxModelLen, vocabSize, maxStepTokens: this.#parts.maxStepTokens }, used);
@@ -68,6 +70,7 @@ export class CpuRunner implements ModelRunner {
   dispose(): void {
     if (this.#disposed) return;
     this.#disposed = true;
+    this.#launched = null;
     for (const binding of this.#bindings.values()) binding.release();
     this.#parts.session.release();
     this.#parts.sampler.free();
@@ -145,7 +148,8 @@ function fillPlaceholders(plan: StepPlan, drawn: ReadonlyMap<number, number>): S
   const rows = plan.rows.map((row) => {
     if (!row.ids.includes(PLACEHOLDER)) return row;
     const token = drawn.get(row.sequence) ?? NO_TOKEN;
-    if (token === NO_TOKEN) throw new PlanError(`plan ${plan.id}: the plan before drew no token for sequence ${row.sequence}`);
+    if (token === NO_TOKEN)
+      throw new PlanError(`plan ${plan.id}: the plan before drew no token for sequence ${row.sequence}`);
     return { ...row, ids: row.ids.map((id) => (id === PLACEHOLDER ? token : id)) };
   });
   return { ...plan, rows };

@@ -76,6 +76,7 @@ function fingerprintOf(config: ModelConfig, source: WeightSource, quantization: 
 
 function requirePositive(values: Readonly<Record<string, number>>): void {
   for (const [name, value] of Object.entries(values)) {
-    if (!Number.isInteger(value) || value < 1) throw new RangeError(`${name} = ${value} must be an integer of at least 1`);
+    if (!Number.isInteger(value) || value < 1)
+      throw new RangeError(`${name} = ${value} must be an integer of at least 1`);
   }
 }

@@ -32,7 +32,8 @@ export function checkPlan(plan: StepPlan, limits: RunnerLimits, used: readonly n
     if (seen.has(slot)) fail(`slot ${slot} has two rows`);
     seen.add(slot);
     if (ids.length === 0) fail(`the row in slot ${slot} is empty`);
-    if (start < 0 || start > (after[slot] ?? 0)) fail(`slot ${slot} holds ${after[slot]} tokens, its row starts at ${start}`);
+    if (start < 0 || start > (after[slot] ?? 0))
+      fail(`slot ${slot} holds ${after[slot]} tokens, its row starts at ${start}`);
     if (start + ids.length > limits.maxModelLen) fail(`slot ${slot} would exceed ${limits.maxModelLen} tokens`);
     const bad = ids.find((id) => id !== PLACEHOLDER && (id < 0 || id >= limits.vocabSize));
     if (bad !== undefined) fail(`token ${bad} in slot ${slot} is outside the vocabulary`);

@@ -45,7 +45,6 @@ export function openSafetensors(folder: string): WeightSource {
   }
   return {
     identity: identityOf(tensors),
-    has: (name) => tensors.has(name),
     readRows: (name, shape, first, target) => readRows(tensors.get(name), { name, shape, first }, target),
     close: () => memories.forEach((memory) => memory.free()),
   };
@@ -58,12 +57,15 @@ function safetensorsFiles(folder: string): readonly string[] {
     if (!parsed.success) throw new ModelFolderError('model.safetensors.index.json: weight_map missing or malformed');
     const files = [...new Set(Object.values(parsed.output.weight_map))];
     const outside = files.find((file) => basename(file) !== file);
-    if (outside !== undefined) throw new ModelFolderError(`model.safetensors.index.json names ${outside}, not in the folder`);
+    if (outside !== undefined)
+      throw new ModelFolderError(`model.safetensors.index.json names ${outside}, not in the folder`);
     return files;
   }
   const files = existsSync(folder) ? readdirSync(folder).filter((file) => file.endsWith('.safetensors')) : [];
   if (files.length !== 1) {
-    throw new ModelFolderError(`${folder} holds ${files.length} .safetensors files without an index: give one or model.safetensors.index.json`);
+    throw new ModelFolderError(
+      `${folder} holds ${files.length} .safetensors files without an index: give one or model.safetensors.index.json`,
+    );
   }
   return files;
 }
@@ -88,7 +90,9 @@ function readHeader(file: string, memory: Memory): Map<string, StoredTensor> {
   const headerBytes = Number(new DataView(memory.buffer).getBigUint64(0, true));
   const dataStart = LENGTH_BYTES + headerBytes;
   if (headerBytes > MAX_HEADER_BYTES || dataStart > memory.bytes) {
-    throw new ModelFolderError(`${file}: header of ${headerBytes} bytes does not fit: the file is damaged or cut short`);
+    throw new ModelFolderError(
+      `${file}: header of ${headerBytes} bytes does not fit: the file is damaged or cut short`,
+    );
   }
   const header = parseJson(file, new TextDecoder().decode(new Uint8Array(memory.buffer, LENGTH_BYTES, headerBytes)));
   if (typeof header !== 'object' || header === null) throw new ModelFolderError(`${file}: header is not an object`);
@@ -100,7 +104,11 @@ function readHeader(file: string, memory: Memory): Map<string, StoredTensor> {
   return tensors;
 }
 
-function readTensor(entry: { file: string; name: string; value: unknown }, memory: Memory, dataStart: number): StoredTensor {
+function readTensor(
+  entry: { file: string; name: string; value: unknown },
+  memory: Memory,
+  dataStart: number,
+): StoredTensor {
   const where = `${entry.file}: tensor ${entry.name}`;
   const parsed = v.safeParse(tensorSchema, entry.value);
   if (!parsed.success) throw new ModelFolderError(`${where}: malformed header entry`);

@@ -41,14 +41,18 @@ export class WeightStore {
     const rows = totalRows(stack);
     const memory = this.#allocate(rows * stack.columns * 4);
     const target = new Float32Array(memory.buffer);
-    this.#forEachChunk(stack, (first, count) => target.subarray(first * stack.columns, (first + count) * stack.columns));
+    this.#forEachChunk(stack, (first, count) =>
+      target.subarray(first * stack.columns, (first + count) * stack.columns),
+    );
     return { pointer: memory.pointer, type: 'float32', shape: stack.columns === 1 ? [rows] : [rows, stack.columns] };
   }
 
   quantized(stack: Stack): QuantizedMatrix {
     const { columns } = stack;
     if (columns % BLOCK_SIZE !== 0) {
-      throw new RangeError(`${stack.name} has ${columns} columns, quantization needs a multiple of ${BLOCK_SIZE}: use none`);
+      throw new RangeError(
+        `${stack.name} has ${columns} columns, quantization needs a multiple of ${BLOCK_SIZE}: use none`,
+      );
     }
     const bits = this.quantization === 'int8' ? 8 : 4;
     const quantize = bits === 8 ? quantizeInt8 : quantizeInt4;

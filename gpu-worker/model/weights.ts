@@ -9,7 +9,6 @@ export interface WeightShape {
 export interface WeightSource {
   /** Changes whenever the weights do: part of the runner's fingerprint. */
   readonly identity: string;
-  has(name: string): boolean;
   /** Writes rows `first` … into `target`, as many as fill it. Throws when the tensor is missing or of another shape. */
   readRows(name: string, shape: WeightShape, first: number, target: Float32Array): void;
   /** Gives back files and mappings; nothing can be read afterwards. */

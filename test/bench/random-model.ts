@@ -50,13 +50,13 @@ export function openRandomModel(shape: RandomShape, options: RunnerOptions): Mod
 export function randomWeights(seed: number): WeightSource {
   return {
     identity: `random-${seed}`,
-    has: () => true,
     close: () => {},
     readRows(name, { columns }, first, target) {
       const key = createHash('sha256').update(`${seed} ${name}`).digest().readInt32LE(0);
       const gain = name.includes('norm');
       const scale = gain ? 0.1 : Math.sqrt(3 / Math.max(columns, 16));
-      for (let row = first, at = 0; at < target.length; row++) at = fillRow(target, { at, columns, key: key + row, scale });
+      for (let row = first, at = 0; at < target.length; row++)
+        at = fillRow(target, { at, columns, key: key + row, scale });
       if (gain) for (let i = 0; i < target.length; i++) target[i] = 1 + (target[i] ?? 0);
     },
   };

@@ -35,12 +35,18 @@ export function decoder(config: ModelConfig, parts: DecoderParts): Value {
   for (let layer = 0; layer < config.layers; layer++) {
     const attended = parts.attention(parts.linear(normed, qkvSpec(config, layer)), layer);
     const out = linearSpec(config.heads * config.headDim, layerName(names.attentionOut, layer), config.hiddenSize);
-    const afterAttention = parts.addNorm(parts.linear(attended, out), hidden, vector(config, layerName(names.mlpNorm, layer)));
+    const afterAttention = parts.addNorm(
+      parts.linear(attended, out),
+      hidden,
+      vector(config, layerName(names.mlpNorm, layer)),
+    );
     const mlpOut = mlp(config, parts, { input: afterAttention.normed, layer });
     const nextNorm = layer + 1 < config.layers ? layerName(names.attentionNorm, layer + 1) : names.finalNorm;
     ({ normed, sum: hidden } = parts.addNorm(mlpOut, afterAttention.sum, vector(config, nextNorm)));
   }
-  const head = config.tiedEmbeddings ? embedding : stack(config.hiddenSize, [[`${names.head}.weight`, config.vocabSize]]);
+  const head = config.tiedEmbeddings
+    ? embedding
+    : stack(config.hiddenSize, [[`${names.head}.weight`, config.vocabSize]]);
   return parts.linear(parts.selectRows(normed), { weight: head, bias: null });
 }
 
@@ -59,8 +65,16 @@ function qkvSpec(config: ModelConfig, layer: number): LinearSpec {
     [layerName(key, layer), config.kvHeads * config.headDim],
     [layerName(value, layer), config.kvHeads * config.headDim],
   ];
-  const weight = stack(config.hiddenSize, rows.map(([name, count]) => [`${name}.weight`, count]));
-  const bias = config.qkvBias ? stack(1, rows.map(([name, count]) => [`${name}.bias`, count])) : null;
+  const weight = stack(
+    config.hiddenSize,
+    rows.map(([name, count]) => [`${name}.weight`, count]),
+  );
+  const bias = config.qkvBias
+    ? stack(
+        1,
+        rows.map(([name, count]) => [`${name}.bias`, count]),
+      )
+    : null;
   return { weight, bias };
 }
 

@@ -28,7 +28,10 @@ describe('config.json', () => {
 
   test('rotary settings in the old and the new place', () => {
     const scaling = { factor: 8, low_freq_factor: 1, high_freq_factor: 4, original_max_position_embeddings: 64 };
-    const old = parseModelConfig({ ...llama, rope_theta: 5e5, rope_scaling: { rope_type: 'llama3', ...scaling } }, undefined);
+    const old = parseModelConfig(
+      { ...llama, rope_theta: 5e5, rope_scaling: { rope_type: 'llama3', ...scaling } },
+      undefined,
+    );
     const rope = { rope_type: 'llama3', rope_theta: 5e5, ...scaling };
     const current = parseModelConfig({ ...llama, rope_parameters: rope }, undefined);
     expect(old.ropeTheta).toBe(5e5);

@@ -5,11 +5,12 @@ import type { SampleSpec } from '../../../gpu-worker/engine/step-plan.ts';
 import { readModelConfig } from '../../../gpu-worker/model/config.ts';
 import { createRunner } from '../../../gpu-worker/model/load.ts';
 import { openSafetensors } from '../../../gpu-worker/model/safetensors.ts';
-import { Driver, fixture, golden, GREEDY, openFixture } from './plans.ts';
+import { Driver, fixture, golden, goldenNames, GREEDY, openFixture } from './plans.ts';
 
-const { cases, logits } = golden('tiny-llama');
+const { cases } = golden('tiny-llama');
 const [first, second, third, long] = cases;
-if (first === undefined || second === undefined || third === undefined || long === undefined) throw new Error('fixtures');
+if (first === undefined || second === undefined || third === undefined || long === undefined)
+  throw new Error('fixtures');
 
 let runner: ModelRunner;
 afterEach(() => runner.dispose());
@@ -19,11 +20,7 @@ function open(...args: Parameters<typeof openFixture>): Driver {
   return new Driver(runner);
 }
 
-test.each([
-  ['tiny-llama', golden('tiny-llama')],
-  ['tiny-llama-untied', golden('tiny-llama-untied')],
-  ['tiny-qwen2', golden('tiny-qwen2')],
-])('%s: log probabilities within 1e-4 of the largest logit', (name, { logits: rows }) => {
+test.each(goldenNames())('%s: log probabilities within 1e-4 of the largest logit', (name) => {
   let probs = new Float32Array();
   const driver = open(name, {
     draw: (_, fullRow) => {
@@ -31,7 +28,7 @@ test.each([
       return 0;
     },
   });
-  for (const { prompt, logits: expected } of rows) {
+  for (const { prompt, logits: expected } of golden(name).logits) {
     driver.step([{ slot: 2, start: 0, ids: prompt, sample: { ...GREEDY, temperature: 1 } }]);
     const largest = Math.max(...expected.map(Math.abs));
     const normalizer = Math.log(expected.reduce((sum, logit) => sum + Math.exp(logit - largest), 0)) + largest;
@@ -108,7 +105,12 @@ describe('drawing', () => {
     const row = { slot: 0, start: 0, ids: third.prompt };
     const alone = specs.map((sample) => driver.step([{ ...row, sample }])[0]);
     const batched = specs.map((sample) => {
-      const others = [1, 2].map((slot) => ({ slot, start: 0, ids: second.prompt, sample: slot === 1 ? GREEDY : sampled }));
+      const others = [1, 2].map((slot) => ({
+        slot,
+        start: 0,
+        ids: second.prompt,
+        sample: slot === 1 ? GREEDY : sampled,
+      }));
       return driver.step([...others, { ...row, slot: 3, sample }])[2];
     });
     expect(batched).toEqual(alone);
@@ -166,5 +168,7 @@ describe('plans that contradict the state are refused, and the next one runs', (
     expect(() => runner.launch({ ...plan, id: 2 })).toThrow('not collected');
     expect(runner.collect().planId).toBe(1);
     expect(() => runner.collect()).toThrow('without a launched plan');
+    runner.dispose();
+    expect(() => runner.launch(plan)).toThrow('disposed');
   });
 });

@@ -1,9 +1,14 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { ModelRunner } from '../../../gpu-worker/engine/runner.ts';
-import { Driver, golden, GREEDY, openFixture } from './plans.ts';
+import { Driver, golden, goldenNames, GREEDY, openFixture } from './plans.ts';
 import type { RowSpec } from './plans.ts';
 
-describe.each(['tiny-llama', 'tiny-llama-untied', 'tiny-qwen2'])('%s draws the tokens of Hugging Face transformers', (name) => {
+test('golden files of both families are there, 50 prompts each', () => {
+  expect(goldenNames()).toEqual(expect.arrayContaining(['tiny-llama', 'tiny-llama-untied', 'tiny-qwen2']));
+  for (const name of goldenNames()) expect(golden(name).cases).toHaveLength(50);
+});
+
+describe.each(goldenNames())('%s draws the tokens of Hugging Face transformers', (name) => {
   const { cases } = golden(name);
   let runner: ModelRunner;
   let driver: Driver;

@@ -1,5 +1,6 @@
 /** Test support: golden files, plans written by hand, and a naive way to drive a runner. */
-import { readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { ModelRunner } from '../../../gpu-worker/engine/runner.ts';
 import type { PlanRow, SampleSpec, SlotMove } from '../../../gpu-worker/engine/step-plan.ts';
@@ -13,12 +14,25 @@ export interface Golden {
 
 export const GREEDY: SampleSpec = { temperature: 0, topP: 1, topK: 0, minP: 0, seed: [0, 0], choice: 0, index: 0 };
 
+const FIXTURES = fileURLToPath(new URL('../../fixtures', import.meta.url));
+const MODELS = fileURLToPath(new URL('../../../models', import.meta.url));
+
+/** The folder of a fixture model, or of one that the project ships. */
 export function fixture(name: string): string {
-  return fileURLToPath(new URL(`../../fixtures/${name}`, import.meta.url));
+  const shipped = join(MODELS, name);
+  return existsSync(shipped) ? shipped : join(FIXTURES, name);
+}
+
+/** Every model that infra/fixtures/make_fixtures.py wrote a golden file for. */
+export function goldenNames(): string[] {
+  const suffix = '.golden.json';
+  return readdirSync(FIXTURES)
+    .filter((file) => file.endsWith(suffix))
+    .map((file) => file.slice(0, -suffix.length));
 }
 
 export function golden(name: string): Golden {
-  return JSON.parse(readFileSync(fixture(`${name}.golden.json`), 'utf8')) as Golden;
+  return JSON.parse(readFileSync(join(FIXTURES, `${name}.golden.json`), 'utf8')) as Golden;
 }
 
 export function openFixture(name: string, options: Partial<OpenModelOptions> = {}): ModelRunner {

@@ -17,14 +17,17 @@ const weight = (row: number, column: number): number =>
 
 const source: WeightSource = {
   identity: 'test',
-  has: () => true,
   close: () => {},
   readRows: (_name, { columns }, first, target) =>
     target.forEach((_value, i) => (target[i] = weight(first + Math.floor(i / columns), i % columns))),
 };
 
 /** Runs one operator on one input and returns its float32 output. */
-function runOperator(matrix: QuantizedMatrix, op: 'MatMulNBits' | 'GatherBlockQuantized', input: Float32Array): Float32Array {
+function runOperator(
+  matrix: QuantizedMatrix,
+  op: 'MatMulNBits' | 'GatherBlockQuantized',
+  input: Float32Array,
+): Float32Array {
   const graph = new GraphBuilder('test');
   const gather = op === 'GatherBlockQuantized';
   const [rows = 0, blocks = 0, bytes = 0] = matrix.packed.shape;

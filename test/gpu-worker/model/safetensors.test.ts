@@ -15,7 +15,11 @@ function write(header: object, data: Uint8Array, { file = 'model.safetensors', p
   writeFileSync(join(folder, file), Buffer.concat([length, text, data]));
 }
 
-const tensor = (dtype: string, shape: number[], begin: number, end: number) => ({ dtype, shape, data_offsets: [begin, end] });
+const tensor = (dtype: string, shape: number[], begin: number, end: number) => ({
+  dtype,
+  shape,
+  data_offsets: [begin, end],
+});
 const bytes = (...halves: number[]) => new Uint8Array(Uint16Array.from(halves).buffer);
 
 function read(name: string, rows: number, columns: number, first = 0, count = rows): number[] {
@@ -35,7 +39,11 @@ describe('numbers', () => {
     // Largest, smallest subnormal, −1 and one third in half precision; 1, −2, largest in bfloat16.
     const halves = bytes(0x7bff, 0x0001, 0xbc00, 0x3555);
     const brains = bytes(0x3f80, 0xc000, 0x7f7f);
-    const header = { f: tensor('F32', [2, 2], 0, 16), h: tensor('F16', [4], 16, 24), b: tensor('BF16', [3, 1], 24, 30) };
+    const header = {
+      f: tensor('F32', [2, 2], 0, 16),
+      h: tensor('F16', [4], 16, 24),
+      b: tensor('BF16', [3, 1], 24, 30),
+    };
     write({ __metadata__: { format: 'pt' }, ...header }, Buffer.concat([floats, halves, brains]), { pad });
     expect(read('f', 2, 2)).toEqual([1.5, -2, Math.fround(3e-38), 7]);
     expect(read('f', 2, 2, 1, 1)).toEqual([Math.fround(3e-38), 7]);
