@@ -168,7 +168,7 @@ export const controlReplySchema = v.object({ ok: v.boolean(), found: v.optional(
 export type ControlReply = v.InferOutput<typeof controlReplySchema>;
 
 const encoder = new TextEncoder();
-const decoder = new TextDecoder('utf-8', { fatal: true });
+const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /** A lone surrogate in a string becomes U+FFFD on the wire, as everywhere in UTF-8. */
 export function encodeMessage(message: object): Uint8Array {

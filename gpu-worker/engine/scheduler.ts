@@ -138,7 +138,8 @@ export class Scheduler {
     const broken: string[] = [];
     if (new Set(slots).size !== slots.length) broken.push('two running sequences share a slot');
     for (const { number, slot, computed, length, inFlight } of this.#running) {
-      if (slot === null || this.#slots.holdsFree(slot)) broken.push(`sequence ${number} runs without a slot of its own`);
+      if (slot === null || this.#slots.holdsFree(slot))
+        broken.push(`sequence ${number} runs without a slot of its own`);
       if (computed > length) broken.push(`sequence ${number} has computed ${computed} of ${length} tokens`);
       if (inFlight < 0) broken.push(`sequence ${number} has ${inFlight} tokens in flight`);
     }

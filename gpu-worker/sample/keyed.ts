@@ -90,10 +90,10 @@ function pickFromTail(
   fullRow: Float32Array,
   pick: { readonly tail: Tail; readonly at: number },
 ): number | null {
-  const candidates = new Set(top.ids);
-  const ids = pick.tail.ids ?? Int32Array.from(fullRow.keys()).filter((id) => !candidates.has(id));
+  const ids = pick.tail.ids ?? othersThan(top.ids, fullRow.length);
   // The mass as summed here, so that the walk below cannot run past the end.
-  const total = ids.reduce((mass, id) => mass + (fullRow[id] ?? 0), 0);
+  let total = 0;
+  for (const id of ids) total += fullRow[id] ?? 0;
   let left = pick.at * total;
   let last: number | null = null;
   for (const id of ids) {
@@ -104,6 +104,18 @@ function pickFromTail(
     if (left < 0) return id;
   }
   return last;
+}
+
+/** Every id below `count` that is not among `ids`, ascending. */
+function othersThan(ids: Int32Array, count: number): Int32Array {
+  const skip = Int32Array.from(ids).sort();
+  const others = new Int32Array(count - skip.length);
+  let at = 0;
+  for (let id = 0, filled = 0; id < count; id++) {
+    if (skip[at] === id) at++;
+    else others[filled++] = id;
+  }
+  return others;
 }
 
 function sum(values: Float32Array, count: number): number {

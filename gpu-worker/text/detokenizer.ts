@@ -5,7 +5,10 @@ import * as v from 'valibot';
 
 const tokenizerSchema = v.object({
   model: v.object({ vocab: v.record(v.string(), v.number()) }),
-  added_tokens: v.optional(v.array(v.object({ id: v.number(), content: v.string(), special: v.optional(v.boolean()) })), []),
+  added_tokens: v.optional(
+    v.array(v.object({ id: v.number(), content: v.string(), special: v.optional(v.boolean()) })),
+    [],
+  ),
   decoder: v.nullish(v.looseObject({ type: v.string() })),
 });
 

@@ -1,0 +1,98 @@
+/** A child process of the dev stack: its output by lines, its end, and how to end it. Knows no program. */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { createInterface } from 'node:readline';
+
+export interface ChildOptions {
+  readonly command: string;
+  readonly args: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
+  readonly cwd?: string;
+  /** Every line of stdout and stderr. */
+  readonly onLine: (line: string) => void;
+}
+
+/** After SIGTERM a child gets so long before SIGKILL. Milliseconds. */
+const GRACE_MS = 15_000;
+
+export class Child implements AsyncDisposable {
+  readonly process: ChildProcess;
+  /** Resolves with a description once the process is gone. */
+  readonly exited: Promise<string>;
+  #lines: string[] = [];
+
+  constructor({ command, args, env, cwd, onLine }: ChildOptions) {
+    // A group of its own: a terminal's Ctrl-C reaches only the parent, which ends children in order.
+    this.process = spawn(command, args, {
+      env: { ...process.env, ...env },
+      ...(cwd === undefined ? {} : { cwd }),
+      stdio: ['ignore', 'pipe', 'pipe'],
+      detached: true,
+    });
+    for (const stream of [this.process.stdout, this.process.stderr]) {
+      if (stream === null) continue;
+      createInterface({ input: stream }).on('line', (line) => {
+        this.#lines = [...this.#lines.slice(-19), line];
+        onLine(line);
+      });
+    }
+    this.exited = new Promise((resolve) => {
+      this.process.once('error', (error) => resolve(String(error)));
+      this.process.once('exit', (code, signal) => resolve(signal ?? `code ${code}`));
+    });
+  }
+
+  get pid(): number {
+    return this.process.pid ?? 0;
+  }
+
+  get running(): boolean {
+    return this.process.exitCode === null && this.process.signalCode === null && this.process.pid !== undefined;
+  }
+
+  /** The last lines it printed, for error messages. */
+  get lastLines(): string {
+    return this.#lines.join('\n');
+  }
+
+  /** Signals the whole group. */
+  kill(signal: NodeJS.Signals): void {
+    if (!this.running) return;
+    try {
+      process.kill(-this.pid, signal);
+    } catch {
+      // It ended between the check and the signal.
+    }
+  }
+
+  async stop(): Promise<string> {
+    this.kill('SIGTERM');
+    const timer = setTimeout(() => this.kill('SIGKILL'), GRACE_MS);
+    const how = await this.exited;
+    clearTimeout(timer);
+    return how;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+  }
+}
+
+export interface ReadyCheck<T> {
+  readonly name: string;
+  /** Null or a rejection: not yet. */
+  readonly check: () => Promise<T | null>;
+  readonly timeoutMs?: number;
+}
+
+/** Polls until `check` gives a value; fails when the child ends first or time runs out. */
+export async function untilReady<T>(child: Child, { name, check, timeoutMs = 90_000 }: ReadyCheck<T>): Promise<T> {
+  const end = Date.now() + timeoutMs;
+  while (Date.now() < end) {
+    const value = await check().catch(() => null);
+    if (value !== null) return value;
+    if (!child.running)
+      throw new Error(`${name} ended (${await child.exited}) before it was ready:\n${child.lastLines}`);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+  throw new Error(`${name} was not ready after ${timeoutMs / 1000} s:\n${child.lastLines}`);
+}
