@@ -1,0 +1,48 @@
+/** Starts a gpu-worker process of the dev stack on a nats-server. */
+import { fileURLToPath } from 'node:url';
+import { Child, untilReady } from './child.ts';
+import type { NatsServer } from './nats.ts';
+import { freePort } from './ports.ts';
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+
+export interface WorkerOptions {
+  readonly nats: Pick<NatsServer, 'url' | 'worker'>;
+  /** A Hugging Face folder. */
+  readonly model: string;
+  /** More flags of gpu-worker/main.ts. */
+  readonly flags?: readonly string[];
+  readonly onLine?: (line: string) => void;
+}
+
+export interface WorkerProcess extends AsyncDisposable {
+  readonly child: Child;
+  /** Of its health and metrics server. */
+  readonly url: string;
+}
+
+/** Resolves when the worker's /health answers 200: model loaded, on the bus. */
+export async function startWorker({
+  nats,
+  model,
+  flags = [],
+  onLine = () => {},
+}: WorkerOptions): Promise<WorkerProcess> {
+  const port = await freePort();
+  const url = `http://127.0.0.1:${port}`;
+  const child = new Child({
+    command: process.execPath,
+    args: ['gpu-worker/main.ts', '--model', model, '--http-port', String(port), ...flags],
+    cwd: ROOT,
+    env: {
+      ORT_DISABLE_TELEMETRY: '1',
+      NATS_URL: nats.url,
+      NATS_USER: nats.worker.user,
+      NATS_PASSWORD: nats.worker.password,
+    },
+    onLine,
+  });
+  const check = async () => ((await fetch(`${url}/health`)).ok ? true : null);
+  await untilReady(child, { name: 'the worker', check });
+  return { child, url, [Symbol.asyncDispose]: () => child[Symbol.asyncDispose]() };
+}
