@@ -1,0 +1,59 @@
+/** A request's prompt → token ids. What users write in messages never becomes a control token. */
+import { randomUUID } from 'node:crypto';
+import { MillraceError } from '../../shared/errors.ts';
+import type { ChatMessage, Prompt } from '../../shared/protocol.ts';
+import { ChatTemplate } from './chat-template.ts';
+import { Tokenizer } from './tokenizer.ts';
+
+export class PromptEncoder {
+  readonly #tokenizer: Tokenizer;
+  readonly #template: ChatTemplate;
+  readonly #vocabSize: number;
+  readonly #control: RegExp | null;
+
+  constructor(folder: string, vocabSize: number) {
+    this.#tokenizer = new Tokenizer(folder);
+    this.#template = new ChatTemplate(folder);
+    this.#vocabSize = vocabSize;
+    const { controlTokens } = this.#tokenizer;
+    this.#control = controlTokens.length === 0 ? null : new RegExp(controlTokens.map(escape).join('|'), 'g');
+  }
+
+  /** Throws a MillraceError that names `messages` or `prompt`. */
+  encode(prompt: Prompt): Int32Array {
+    if (prompt.type === 'chat') return Int32Array.from(this.#encodeChat(prompt.messages));
+    const ids = prompt.type === 'text' ? this.#tokenizer.encode(prompt.text, { begin: true }) : prompt.ids;
+    if (ids.length === 0) throw new MillraceError('invalid_value', '`prompt` is empty.', { param: 'prompt' });
+    const bad = ids.findIndex((id) => id >= this.#vocabSize);
+    if (bad >= 0) {
+      const message = `\`prompt[${bad}]\` is ${ids[bad]}, but the model has token ids 0 to ${this.#vocabSize - 1}.`;
+      throw new MillraceError('invalid_value', message, { param: `prompt[${bad}]` });
+    }
+    return Int32Array.from(ids);
+  }
+
+  /**
+   * Control-token text inside messages is taken out before the template renders, behind a mark that nobody can guess,
+   * and put back as plain text; everything else is tokenized in one piece, so its merges are those of the whole.
+   */
+  #encodeChat(messages: readonly ChatMessage[]): number[] {
+    const taken: string[] = [];
+    const mark = randomUUID();
+    const hide = (text: string) =>
+      this.#control === null ? text : text.replace(this.#control, (token) => `${mark}${taken.push(token) - 1}#`);
+    const safe = messages.map((message) => ({ ...message, content: hide(message.content) }));
+    const rendered = this.#template.render(safe);
+    if (taken.length === 0) return this.#tokenizer.encode(rendered, { begin: false });
+    return rendered
+      .split(new RegExp(`${mark}(\\d+)#`))
+      .flatMap((part, i) =>
+        i % 2 === 0
+          ? this.#tokenizer.encode(part, { begin: false })
+          : this.#tokenizer.encodePlain(taken[Number(part)] ?? ''),
+      );
+  }
+}
+
+function escape(text: string): string {
+  return text.replaceAll(/[.*+?^${}()|[\]\\]/g, String.raw`\$&`);
+}

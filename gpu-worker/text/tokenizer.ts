@@ -1,0 +1,38 @@
+/** Text → token ids of a model folder's tokenizer.json. Knows which strings are control tokens, nothing of chats. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Tokenizer as HubTokenizer } from '@huggingface/tokenizers';
+import * as v from 'valibot';
+
+const fileSchema = v.looseObject({
+  added_tokens: v.optional(v.array(v.looseObject({ content: v.string(), special: v.optional(v.boolean()) })), []),
+});
+
+export class Tokenizer {
+  /** Strings that the model reads as control tokens, longest first. */
+  readonly controlTokens: readonly string[];
+  readonly #whole: HubTokenizer;
+  /** The same without control tokens: their text is only text. */
+  readonly #plain: HubTokenizer;
+
+  /** Throws when the folder has no tokenizer.json or it is not one. */
+  constructor(folder: string) {
+    const file = v.parse(fileSchema, JSON.parse(readFileSync(join(folder, 'tokenizer.json'), 'utf8')));
+    const config = { clean_up_tokenization_spaces: false };
+    const special = file.added_tokens.filter((token) => token.special === true);
+    this.controlTokens = special.map(({ content }) => content).toSorted((a, b) => b.length - a.length);
+    this.#whole = new HubTokenizer(file, config);
+    const rest = file.added_tokens.filter((token) => token.special !== true);
+    this.#plain = new HubTokenizer({ ...file, added_tokens: rest, post_processor: null }, config);
+  }
+
+  /** Control tokens in `text` become their ids. `begin`: with what the model puts before a text (BOS). */
+  encode(text: string, { begin }: { readonly begin: boolean }): number[] {
+    return text === '' ? [] : this.#whole.encode(text, { add_special_tokens: begin }).ids;
+  }
+
+  /** Nothing in `text` becomes a control token. */
+  encodePlain(text: string): number[] {
+    return text === '' ? [] : this.#plain.encode(text, { add_special_tokens: false }).ids;
+  }
+}
