@@ -28,7 +28,8 @@ export class EngineClient {
       thread.once('error', reject);
       thread.once('exit', (code) => reject(new Error(`the engine thread ended with code ${code} while loading`)));
     });
-    thread.removeAllListeners();
+    // By name: Node keeps listeners of its own on the thread.
+    for (const event of ['message', 'error', 'exit'] as const) thread.removeAllListeners(event);
     return new EngineClient(thread, clock, info);
   }
 
