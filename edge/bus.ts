@@ -1,0 +1,64 @@
+/** The edge's NATS connection. The only importer of NATS at the edge; knows subjects only as strings. */
+import { errors, wsconnect, type Msg, type NatsConnection } from '@nats-io/nats-core';
+import { encodeMessage } from '../shared/protocol.ts';
+
+export interface BusOptions {
+  readonly url: string;
+  readonly user: string;
+  readonly password: string;
+  readonly name: string;
+}
+
+/** Nobody listens on the subject: known within milliseconds. */
+export class NoResponders extends Error {
+  override readonly name = 'NoResponders';
+}
+
+/** Must live inside one Durable Object: workerd ties connections to the context that opened them. */
+export class Bus {
+  readonly #nats: NatsConnection;
+
+  static async connect({ url, user, password, name }: BusOptions): Promise<Bus> {
+    const nats = await wsconnect({
+      ...{ servers: url, user, pass: password, name, inboxPrefix: '_INBOX_gateway' },
+      ...{ maxReconnectAttempts: -1, reconnectTimeWait: 250, pingInterval: 5_000, timeout: 5_000 },
+    });
+    return new Bus(nats);
+  }
+
+  private constructor(nats: NatsConnection) {
+    this.#nats = nats;
+  }
+
+  get closed(): boolean {
+    return this.#nats.isClosed();
+  }
+
+  /** Throws NoResponders, or an Error after `timeoutMs`. */
+  async request(subject: string, message: object, timeoutMs: number): Promise<Uint8Array> {
+    try {
+      return (await this.#nats.request(subject, encodeMessage(message), { timeout: timeoutMs })).data;
+    } catch (error) {
+      const none = error instanceof errors.RequestError && error.isNoResponders();
+      if (none || error instanceof errors.NoRespondersError) throw new NoResponders(subject, { cause: error });
+      throw error;
+    }
+  }
+
+  publish(subject: string, message: object): void {
+    this.#nats.publish(subject, encodeMessage(message));
+  }
+
+  /** By callback: nats.js iterators queue without bound behind a slow reader. */
+  subscribe(subject: string, onMessage: (data: Uint8Array) => void): void {
+    this.#nats.subscribe(subject, {
+      callback: (error: Error | null, message: Msg) => {
+        if (error === null) onMessage(message.data);
+      },
+    });
+  }
+
+  async flush(): Promise<void> {
+    await this.#nats.flush();
+  }
+}

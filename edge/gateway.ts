@@ -1,0 +1,186 @@
+/** Gateway Durable Object: holds the bus for its tenants, turns jobs into streams, resumes and stops them. */
+import { DurableObject } from 'cloudflare:workers';
+import { MillraceError, toMillraceError } from '../shared/errors.ts';
+import { PROTOCOL_VERSION, type Submit } from '../shared/protocol.ts';
+import { Bus } from './bus.ts';
+import { answerJson, type AnswerHead } from './completions.ts';
+import type { Env } from './env.ts';
+import { errorResponse } from './errors.ts';
+import { Fleet } from './fleet.ts';
+import { LiveRequest } from './live-request.ts';
+import type { Job } from './request.ts';
+import { StreamStore, type StreamInfo } from './stream-store.ts';
+import { sseStream } from './stream.ts';
+
+/** With no token for so long after admission, the 200 goes out and keep-alives begin. */
+const HOLD_MS = 10_000;
+const PRUNE_INTERVAL_MS = 5 * 60_000;
+
+/** What the Worker sends to `/submit`. */
+export interface GatewayJob extends Job {
+  readonly shard: string;
+  readonly tenant: string;
+  readonly deadlineMs: number;
+  /** Generation goes on without its client. */
+  readonly continues: boolean;
+}
+
+export class Gateway extends DurableObject<Env> {
+  readonly #shardEpoch = crypto.randomUUID();
+  readonly #store: StreamStore;
+  #fleet: Promise<Fleet> | null = null;
+
+  constructor(ctx: DurableObjectState, env: Env) {
+    super(ctx, env);
+    this.#store = new StreamStore(ctx.storage.sql);
+  }
+
+  override async fetch(request: Request): Promise<Response> {
+    const url = new URL(request.url);
+    const param = (name: string) => url.searchParams.get(name) ?? '';
+    try {
+      const fleet = await this.#connected(param('shard'));
+      if (url.pathname === '/submit')
+        return await this.#submit(fleet, await request.json<GatewayJob>(), request.signal);
+      if (url.pathname === '/workers') return Response.json(fleet.workers());
+      const info = this.#store.find(param('id'), param('tenant'));
+      if (info === null) throw new MillraceError('stream_not_found', 'There is no such stream.');
+      if (url.pathname === '/stop') return await this.#stop(fleet, info);
+      return await this.#resume(fleet, info, Number(param('offset')));
+    } catch (thrown) {
+      const error = toMillraceError(thrown);
+      if (error.cause !== undefined)
+        console.error(JSON.stringify({ event: 'gateway-error', error: String(error.cause) }));
+      return errorResponse(error);
+    }
+  }
+
+  override async alarm(): Promise<void> {
+    if (this.#store.prune(Date.now()) > 0) await this.ctx.storage.setAlarm(Date.now() + PRUNE_INTERVAL_MS);
+  }
+
+  /** One connection for the life of the object; a failed attempt is forgotten. */
+  async #connected(shard: string): Promise<Fleet> {
+    this.#fleet ??= this.#connect(shard);
+    try {
+      return await this.#fleet;
+    } catch (cause) {
+      this.#fleet = null;
+      throw new MillraceError('no_worker', 'No worker can be reached. Try again shortly.', { cause });
+    }
+  }
+
+  async #connect(shard: string): Promise<Fleet> {
+    const { NATS_WS_URL: url, NATS_USER: user, NATS_PASSWORD: password } = this.env;
+    const bus = await Bus.connect({ url, user, password, name: `millrace-gateway-${shard}` });
+    return Fleet.start({ bus, shard, shardEpoch: this.#shardEpoch });
+  }
+
+  async #submit(fleet: Fleet, job: GatewayJob, signal: AbortSignal): Promise<Response> {
+    const prefix = job.kind === 'chat' ? 'chatcmpl' : 'cmpl';
+    const id = `${prefix}-${job.shard}-${crypto.randomUUID().replaceAll('-', '').slice(0, 24)}`;
+    const submit: Submit = {
+      ...{ v: PROTOCOL_VERSION, id, attempt: 1, shard: job.shard, shardEpoch: this.#shardEpoch },
+      ...{ tenant: job.tenant, model: job.model, prompt: job.prompt, params: job.params },
+      ...{ deadlineMs: job.deadlineMs, priority: 0 },
+    };
+    const open = (worker: string) => new LiveRequest({ id, attempt: 1, worker, offset: 0 });
+    const { admitted, live } = await fleet.submit(submit, open);
+    const created = Math.floor(Date.now() / 1000);
+    const { kind, model, includeUsage, tenant } = job;
+    const { worker, fingerprint } = admitted;
+    const info: StreamInfo = {
+      ...{ id, tenant, worker, attempt: 1, kind, model },
+      ...{ fingerprint, created, includeUsage },
+    };
+    this.#store.save(info, Date.now());
+    if ((await this.ctx.storage.getAlarm()) === null) await this.ctx.storage.setAlarm(Date.now() + PRUNE_INTERVAL_MS);
+    const onGone = job.continues ? () => {} : this.#canceller(fleet, live);
+    if (signal.aborted) onGone();
+    signal.addEventListener('abort', onGone);
+    return job.stream ? this.#stream(fleet, { live, info, onGone, resumed: false }) : this.#whole(fleet, live, info);
+  }
+
+  /** Signal, stream cancel or both may tell that the client left; the worker hears it once. */
+  #canceller(fleet: Fleet, live: LiveRequest): () => void {
+    let cancelled = false;
+    return () => {
+      if (cancelled || live.ended) return;
+      cancelled = true;
+      this.ctx.waitUntil(fleet.cancel(live.worker, live.id));
+    };
+  }
+
+  async #stream(
+    fleet: Fleet,
+    { live, info, onGone, resumed }: { live: LiveRequest; info: StreamInfo; onGone: () => void; resumed: boolean },
+  ): Promise<Response> {
+    // An early failure still has a status of its own.
+    const early = (await live.wait(HOLD_MS)) ? live.peekError() : null;
+    if (early !== null) {
+      fleet.detach(live);
+      return errorResponse(early);
+    }
+    const head: AnswerHead = info;
+    const onDone = () => fleet.detach(live);
+    const body = sseStream(live, { head, includeUsage: info.includeUsage, resumed, onCancel: onGone, onDone });
+    const headers = {
+      'content-type': 'text/event-stream; charset=utf-8',
+      'cache-control': 'no-cache, no-transform',
+      'x-accel-buffering': 'no',
+      'x-millrace-stream-id': info.id,
+    };
+    return new Response(body, { headers });
+  }
+
+  async #whole(fleet: Fleet, live: LiveRequest, info: StreamInfo): Promise<Response> {
+    let text = '';
+    for (;;) {
+      if (!(await live.wait(HOLD_MS))) continue;
+      const pending = live.take();
+      text += pending.text;
+      if (pending.error !== null) {
+        fleet.detach(live);
+        return errorResponse(pending.error);
+      }
+      if (pending.end === null) continue;
+      fleet.detach(live);
+      const { usage, timings } = pending.end;
+      const body = answerJson(info, { text, finishReason: pending.finishReason, usage, timings });
+      return Response.json(body, { headers: { 'x-millrace-stream-id': info.id, ...timingHeaders(timings) } });
+    }
+  }
+
+  async #resume(fleet: Fleet, info: StreamInfo, offset: number): Promise<Response> {
+    const { id, attempt, worker } = info;
+    const live = new LiveRequest({ id, attempt, worker, offset });
+    fleet.attach(live);
+    if (!(await fleet.replay(live))) {
+      fleet.detach(live);
+      throw new MillraceError(
+        'stream_not_found',
+        'The stream has ended and is no longer kept, or its worker was lost.',
+      );
+    }
+    return this.#stream(fleet, { live, info, onGone: () => {}, resumed: offset > 0 });
+  }
+
+  async #stop(fleet: Fleet, info: StreamInfo): Promise<Response> {
+    const live = fleet.find(info.id);
+    if (live !== undefined) live.stopping = true;
+    const stopped = await fleet.cancel(info.worker, info.id);
+    return Response.json({ id: info.id, object: 'stream', stopped });
+  }
+}
+
+function timingHeaders(
+  timings: { queueMs: number; prefillMs: number; decodeMs: number } | null,
+): Record<string, string> {
+  if (timings === null) return {};
+  const { queueMs, prefillMs, decodeMs } = timings;
+  return {
+    'x-millrace-queue-ms': queueMs.toFixed(1),
+    'x-millrace-prefill-ms': prefillMs.toFixed(1),
+    'x-millrace-decode-ms': decodeMs.toFixed(1),
+  };
+}

@@ -1,0 +1,182 @@
+/** The Worker: routes, and what a request meets on its way, in order: id, CORS, key, limits, gateway. */
+import { Hono, type Context } from 'hono';
+import { cors } from 'hono/cors';
+import { MillraceError, toMillraceError } from '../shared/errors.ts';
+import type { Heartbeat } from '../shared/protocol.ts';
+import { authenticate, checkModel, type Principal } from './auth.ts';
+import { readJson } from './body.ts';
+import { limitsOf, type Env } from './env.ts';
+import { errorResponse } from './errors.ts';
+import type { GatewayJob } from './gateway.ts';
+import { parseChat, parseText, type Job } from './request.ts';
+
+export { Gateway } from './gateway.ts';
+
+interface App {
+  Bindings: Env;
+  Variables: { requestId: string; principal: Principal };
+}
+
+const REQUEST_ID = /^[A-Za-z0-9._-]{1,128}$/;
+const EXPOSED = ['x-request-id', 'x-millrace-stream-id', 'retry-after', 'x-should-retry'];
+const ALLOWED = [
+  'authorization',
+  'content-type',
+  'last-event-id',
+  'x-request-id',
+  'x-millrace-on-disconnect',
+  'x-stainless-*',
+];
+
+const app = new Hono<App>();
+
+app.use(async function requestId(c, next) {
+  const given = c.req.header('x-request-id') ?? '';
+  const id = REQUEST_ID.test(given) ? given : crypto.randomUUID();
+  c.set('requestId', id);
+  const begin = Date.now();
+  await next();
+  c.res = new Response(c.res.body, c.res);
+  c.res.headers.set('x-request-id', id);
+  const { tenant, keyId } = c.get('principal') ?? {};
+  const { method, path } = c.req;
+  const stream = c.res.headers.get('x-millrace-stream-id');
+  console.log(
+    JSON.stringify({
+      event: 'request',
+      request: id,
+      stream,
+      method,
+      path,
+      status: c.res.status,
+      tenant,
+      keyId,
+      ms: Date.now() - begin,
+    }),
+  );
+});
+
+app.use(function corsHeaders(c, next) {
+  const { allowedOrigins } = limitsOf(c.env);
+  const origin = allowedOrigins.includes('*') ? '*' : [...allowedOrigins];
+  return cors({
+    origin,
+    allowMethods: ['GET', 'POST', 'OPTIONS'],
+    allowHeaders: corsRequestHeaders(c),
+    exposeHeaders: EXPOSED,
+  })(c, next);
+});
+
+app.get('/live', (c) => c.json({ status: 'live' }));
+app.get('/health', async (c) => {
+  const workers = await workersOf(c, 's0').catch(() => []);
+  const ready = workers.filter(({ status }) => status === 'ready').length;
+  return c.json({ status: ready > 0 ? 'ready' : 'no worker', workers: ready }, ready > 0 ? 200 : 503);
+});
+app.get('/', (c) =>
+  c.json({
+    name: 'millrace',
+    api: `${new URL(c.req.url).origin}/v1`,
+    docs: 'An OpenAI-compatible API: POST /v1/chat/completions with a bearer key.',
+  }),
+);
+
+app.use(async function apiKey(c, next) {
+  c.set('principal', await authenticate(c.req.header('authorization') ?? null, c.env));
+  await next();
+});
+
+app.post('/v1/chat/completions', (c) => complete(c, parseChat));
+app.post('/v1/completions', (c) => complete(c, parseText));
+app.get('/v1/models', async (c) => c.json({ object: 'list', data: await models(c) }));
+app.get('/v1/models/:id{.+}', async (c) => {
+  const model = (await models(c)).find(({ id }) => id === c.req.param('id'));
+  if (model === undefined) throw new MillraceError('model_not_found', 'The model does not exist.', { param: 'model' });
+  return c.json(model);
+});
+app.get('/v1/streams/:id', (c) => {
+  const text = c.req.header('last-event-id') ?? c.req.query('offset') ?? '0';
+  if (!/^\d{1,9}$/.test(text)) {
+    throw new MillraceError('invalid_value', '`offset` must be the id of the last event received.', {
+      param: 'offset',
+    });
+  }
+  return onStream(c, '/resume', { offset: text });
+});
+app.post('/v1/streams/:id/stop', (c) => onStream(c, '/stop', {}));
+
+const KNOWN = ['/v1/chat/completions', '/v1/completions', '/v1/models', '/live', '/health', '/'];
+app.notFound((c) => {
+  const known = KNOWN.includes(c.req.path);
+  const code = known ? 'method_not_allowed' : 'not_found';
+  const message = known ? `${c.req.method} is not allowed here.` : 'There is no such route.';
+  return errorResponse(new MillraceError(code, message));
+});
+app.onError((thrown, c) => {
+  const error = toMillraceError(thrown);
+  if (error.cause !== undefined && error.code === 'server_error') {
+    console.error(JSON.stringify({ event: 'error', request: c.get('requestId'), error: String(error.cause) }));
+  }
+  return errorResponse(error);
+});
+
+export default app;
+
+async function complete(c: Context<App>, parse: (body: unknown) => Job): Promise<Response> {
+  const limits = limitsOf(c.env);
+  const job = parse(await readJson(c.req.raw, limits.maxBodyBytes));
+  const principal = c.get('principal');
+  checkModel(principal, job.model);
+  const shard = shardOf(principal.tenant, limits.shards);
+  const message: GatewayJob = {
+    ...job,
+    ...{ shard, tenant: principal.tenant, deadlineMs: Date.now() + limits.requestTimeoutMs },
+    continues: c.req.header('x-millrace-on-disconnect') === 'continue',
+  };
+  const body = JSON.stringify(message);
+  const signal = c.req.raw.signal;
+  return gateway(c, shard, `/submit?shard=${shard}`, { method: 'POST', body, signal });
+}
+
+function onStream(c: Context<App>, path: string, query: Record<string, string>): Promise<Response> {
+  const id = c.req.param('id') ?? '';
+  const [, shard] = /^(?:chatcmpl|cmpl)-(s\d{1,4})-[0-9a-f]{24}$/.exec(id) ?? [];
+  if (shard === undefined) throw new MillraceError('stream_not_found', 'There is no such stream.');
+  const search = new URLSearchParams({ id, shard, tenant: c.get('principal').tenant, ...query });
+  return gateway(c, shard, `${path}?${search}`, { signal: c.req.raw.signal });
+}
+
+function gateway(c: Context<App>, shard: string, path: string, init: RequestInit): Promise<Response> {
+  const stub = c.env.GATEWAY.get(c.env.GATEWAY.idFromName(shard));
+  return stub.fetch(new Request(`https://gateway${path}`, init));
+}
+
+async function workersOf(c: Context<App>, shard: string): Promise<readonly Heartbeat[]> {
+  const response = await gateway(c, shard, `/workers?shard=${shard}`, {});
+  return response.ok ? response.json<Heartbeat[]>() : [];
+}
+
+async function models(c: Context<App>) {
+  const principal = c.get('principal');
+  const workers = await workersOf(c, shardOf(principal.tenant, limitsOf(c.env).shards));
+  const created = new Map(workers.flatMap((worker) => worker.models.map((id) => [id, worker.created])));
+  return [...created]
+    .filter(([id]) => principal.models === null || principal.models.includes(id))
+    .map(([id, at]) => ({ id, object: 'model', created: at, owned_by: 'millrace' }));
+}
+
+/** FNV-1a over the tenant id. */
+function shardOf(tenant: string, shards: number): string {
+  let hash = 0x811c9dc5;
+  for (const byte of new TextEncoder().encode(tenant)) hash = Math.imul(hash ^ byte, 0x01000193);
+  return `s${(hash >>> 0) % shards}`;
+}
+
+/** SDKs send headers of their own (x-stainless-…): all of the harmless kind are allowed. */
+function corsRequestHeaders(c: Context<App>): string[] {
+  const asked = (c.req.header('access-control-request-headers') ?? '')
+    .split(',')
+    .map((name) => name.trim().toLowerCase());
+  const exact = ALLOWED.filter((name) => !name.endsWith('*'));
+  return [...exact, ...asked.filter((name) => /^x-stainless-[a-z-]{1,40}$/.test(name))];
+}

@@ -1,0 +1,45 @@
+/** Which workers live, what they serve and how busy they are. Pure: time comes in. */
+import { HEARTBEAT_TTL_MS, type Heartbeat } from '../shared/protocol.ts';
+
+interface Entry {
+  readonly heartbeat: Heartbeat;
+  readonly seenAtMs: number;
+}
+
+export class Registry {
+  readonly #entries = new Map<string, Entry>();
+
+  /** Returns the epoch that this heartbeat replaces, when the worker has started anew. */
+  see(heartbeat: Heartbeat, nowMs: number): string | null {
+    const before = this.#entries.get(heartbeat.worker)?.heartbeat.epoch;
+    this.#entries.set(heartbeat.worker, { heartbeat, seenAtMs: nowMs });
+    return before === undefined || before === heartbeat.epoch ? null : before;
+  }
+
+  forget(worker: string): void {
+    this.#entries.delete(worker);
+  }
+
+  alive(nowMs: number): readonly Heartbeat[] {
+    const entries = [...this.#entries.values()].filter(({ seenAtMs }) => nowMs - seenAtMs < HEARTBEAT_TTL_MS);
+    return entries.map(({ heartbeat }) => heartbeat);
+  }
+
+  /**
+   * Workers of `model` in the order to try them: the better of two random ones first (power of two choices: many
+   * gateways with old figures must not all pick the same), then the rest by load.
+   */
+  candidates(model: string, nowMs: number, random: () => number): readonly Heartbeat[] {
+    const ready = this.alive(nowMs).filter(({ status, models }) => status === 'ready' && models.includes(model));
+    const byLoad = ready.toSorted((a, b) => pressure(a) - pressure(b));
+    if (byLoad.length < 3) return byLoad;
+    const pick = () => Math.floor(random() * byLoad.length);
+    const first = byLoad[Math.min(pick(), pick())];
+    return first === undefined ? byLoad : [first, ...byLoad.filter((worker) => worker !== first)];
+  }
+}
+
+/** Requests per slot. */
+function pressure({ load, limits }: Heartbeat): number {
+  return (load.running + load.waiting) / Math.max(1, limits.maxSequences);
+}

@@ -1,0 +1,45 @@
+/** A small durable record per stream, so that a new incarnation of the gateway can find and replay it. */
+import type { Kind } from './request.ts';
+
+/** Kept this long after the start; the worker forgets sooner. Milliseconds. */
+const RETAIN_MS = 15 * 60_000;
+
+export interface StreamInfo {
+  readonly id: string;
+  readonly tenant: string;
+  readonly worker: string;
+  readonly attempt: number;
+  readonly kind: Kind;
+  readonly model: string;
+  readonly fingerprint: string;
+  /** Unix seconds. */
+  readonly created: number;
+  readonly includeUsage: boolean;
+}
+
+export class StreamStore {
+  readonly #sql: SqlStorage;
+
+  constructor(sql: SqlStorage) {
+    this.#sql = sql;
+    sql.exec('CREATE TABLE IF NOT EXISTS streams (id TEXT PRIMARY KEY, info TEXT NOT NULL, saved_at INTEGER NOT NULL)');
+  }
+
+  save(info: StreamInfo, nowMs: number): void {
+    this.#sql.exec('INSERT OR REPLACE INTO streams VALUES (?, ?, ?)', info.id, JSON.stringify(info), nowMs);
+  }
+
+  /** Null for an unknown id and for another tenant's: the two look the same. */
+  find(id: string, tenant: string): StreamInfo | null {
+    const [row] = this.#sql.exec<{ info: string }>('SELECT info FROM streams WHERE id = ?', id).toArray();
+    if (row === undefined) return null;
+    const info = JSON.parse(row.info) as StreamInfo;
+    return info.tenant === tenant ? info : null;
+  }
+
+  /** Returns how many are left. */
+  prune(nowMs: number): number {
+    this.#sql.exec('DELETE FROM streams WHERE saved_at < ?', nowMs - RETAIN_MS);
+    return this.#sql.exec<{ left: number }>('SELECT count(*) AS left FROM streams').one().left;
+  }
+}
