@@ -1,8 +1,12 @@
 /** Pure policy: may a request enter the worker now? Knows figures, no queues. */
 import { MillraceError } from '../shared/errors.ts';
 
+/**
+ * KV needs no bound of its own: a running sequence owns a slot of `maxModelLen` positions, one that waits owns none.
+ */
 export interface AdmissionLimits {
-  readonly maxNumSeqs: number;
+  /** Sequences that run at once. */
+  readonly slots: number;
   /** Requests that may wait for a slot. */
   readonly maxWaiting: number;
   /** Prompt tokens that may be admitted and not computed. */
@@ -19,12 +23,33 @@ export interface AdmissionLoad {
   readonly draining: boolean;
 }
 
-/** Before the prompt is tokenized: throws `draining` or `slow_down`. */
+/** Requests the worker may have at once. */
+export function capacity({ slots, maxWaiting }: AdmissionLimits): number {
+  return slots + maxWaiting;
+}
+
+/** Before the prompt is looked at: throws `draining` or `slow_down`. */
 export function checkCapacity(limits: AdmissionLimits, load: AdmissionLoad): void {
-  if (load.draining) throw new MillraceError('draining', 'The worker is shutting down.', { retryAfterMs: 1000 });
-  if (load.live < limits.maxNumSeqs + limits.maxWaiting) return;
-  const message = `The worker is at its limit of ${limits.maxNumSeqs + limits.maxWaiting} requests.`;
-  throw new MillraceError('slow_down', message, { retryAfterMs: retryAfter(load) });
+  if (load.draining) throw drainingError();
+  if (load.live >= capacity(limits)) throw crowdedError(limits, load);
+}
+
+export function drainingError(): MillraceError {
+  return new MillraceError('draining', 'The worker is shutting down.', { retryAfterMs: 1000 });
+}
+
+export function crowdedError(limits: AdmissionLimits, load: AdmissionLoad): MillraceError {
+  const message = `The worker is at its limit of ${capacity(limits)} requests.`;
+  return new MillraceError('slow_down', message, { retryAfterMs: retryAfter(load) });
+}
+
+/** Before a long prompt is tokenized: throws when even `fewestTokens`, a lower bound from its bytes, are too many. */
+export function checkLength(
+  { maxModelLen }: AdmissionLimits,
+  { fewestTokens, param }: { readonly fewestTokens: number; readonly param: string },
+): void {
+  if (fewestTokens < maxModelLen) return;
+  throw tooLong(maxModelLen, `but \`${param}\` has at least ${fewestTokens}. Shorten it.`, param);
 }
 
 /** With the tokens counted: throws `context_length_exceeded` or `slow_down`; returns the output limit. */
@@ -35,18 +60,10 @@ export function checkTokens(
 ): number {
   const { promptTokens, maxTokens, param } = request;
   const room = limits.maxModelLen - promptTokens;
-  const refuse = (message: string, field: string) =>
-    new MillraceError('context_length_exceeded', message, { param: field });
-  if (room < 1) {
-    const has = `This model's maximum context length is ${limits.maxModelLen} tokens`;
-    throw refuse(`${has}, but \`${param}\` has ${promptTokens}. Shorten it.`, param);
-  }
+  if (room < 1) throw tooLong(limits.maxModelLen, `but \`${param}\` has ${promptTokens}. Shorten it.`, param);
   if (maxTokens !== null && maxTokens > room) {
-    const sum = `${promptTokens} in \`${param}\` + ${maxTokens} in \`max_tokens\``;
-    throw refuse(
-      `This model's maximum context length is ${limits.maxModelLen} tokens, but ${sum} were asked for.`,
-      param,
-    );
+    const sum = `${promptTokens + maxTokens} (${promptTokens} in \`${param}\`, ${maxTokens} in \`max_tokens\`)`;
+    throw tooLong(limits.maxModelLen, `but ${sum} were asked for. Reduce either.`, param);
   }
   // An idle worker takes any prompt that fits the context, however long.
   if (load.queuedPrefillTokens > 0 && load.queuedPrefillTokens + promptTokens > limits.maxQueuedPrefillTokens) {
@@ -54,6 +71,11 @@ export function checkTokens(
     throw new MillraceError('slow_down', message, { retryAfterMs: retryAfter(load) });
   }
   return maxTokens ?? room;
+}
+
+function tooLong(maxModelLen: number, rest: string, param: string): MillraceError {
+  const message = `This model's maximum context length is ${maxModelLen} tokens, ${rest}`;
+  return new MillraceError('context_length_exceeded', message, { param });
 }
 
 /** Time to work off the queued prompts at the recent pace, between 1 and 30 s. */

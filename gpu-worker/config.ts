@@ -17,7 +17,7 @@ const FLAGS = {
   model: { env: 'MILLRACE_MODEL', help: 'Hugging Face folder to serve', fallback: 'models/millrace-mini' },
   'served-model-name': {
     env: 'MILLRACE_SERVED_MODEL_NAME',
-    help: 'names clients use, comma-separated; the first is canonical (default: the folder’s name)',
+    help: 'names clients use, by comma or flag by flag; the first is canonical (default: the folder’s name)',
     fallback: '',
   },
   quantization: { env: 'MILLRACE_QUANTIZATION', help: 'none, int8 or int4', fallback: 'none' },
@@ -98,7 +98,7 @@ export function readConfig(args: readonly string[], env: NodeJS.ProcessEnv = pro
   if (flags['help'] === true) return null;
   const text = (name: FlagName): string => {
     const given = flags[name];
-    return typeof given === 'string' ? given : (env[FLAGS[name].env] ?? FLAGS[name].fallback);
+    return Array.isArray(given) ? given.join(',') : (env[FLAGS[name].env] ?? FLAGS[name].fallback);
   };
   const number = (name: FlagName, min: number, max: number): number => {
     const value = Number(text(name));
@@ -108,10 +108,7 @@ export function readConfig(args: readonly string[], env: NodeJS.ProcessEnv = pro
     );
   };
   const model = text('model');
-  const names = text('served-model-name')
-    .split(',')
-    .map((name) => name.trim())
-    .filter((name) => name !== '');
+  const names = servedNames(text('served-model-name'));
   return Object.freeze({
     model,
     names: names.length > 0 ? names : [basename(model)],
@@ -133,11 +130,19 @@ export function readConfig(args: readonly string[], env: NodeJS.ProcessEnv = pro
   });
 }
 
-function parseFlags(args: readonly string[]): Record<string, string | boolean | undefined> {
-  const options = Object.fromEntries(Object.keys(FLAGS).map((name) => [name, { type: 'string' as const }]));
+/** Each flag's values; only the served names may have several. */
+function parseFlags(args: readonly string[]): Record<string, readonly string[] | boolean | undefined> {
+  const option = { type: 'string', multiple: true } as const;
+  const options = Object.fromEntries(Object.keys(FLAGS).map((name) => [name, option]));
   try {
-    return parseArgs({ args: [...args], options: { ...options, help: { type: 'boolean' } } }).values;
+    const { values } = parseArgs({ args: [...args], options: { ...options, help: { type: 'boolean' } } });
+    for (const [name, given] of Object.entries(values)) {
+      if (!Array.isArray(given) || given.length < 2 || name === 'served-model-name') continue;
+      throw new ConfigError(`--${name} is given ${given.length} times`);
+    }
+    return values;
   } catch (error) {
+    if (error instanceof ConfigError) throw error;
     throw new ConfigError(`${error instanceof Error ? error.message : String(error)} (--help lists the flags)`);
   }
 }
@@ -145,6 +150,13 @@ function parseFlags(args: readonly string[]): Record<string, string | boolean | 
 function quantization(text: string): Config['quantization'] {
   if (text === 'none' || text === 'int8' || text === 'int4') return text;
   throw new ConfigError(`--quantization (MILLRACE_QUANTIZATION) is "${text}": it must be none, int8 or int4`);
+}
+
+function servedNames(text: string): readonly string[] {
+  const names = text.split(',').map((name) => name.trim());
+  const given = [...new Set(names.filter((name) => name !== ''))];
+  if (given.length <= 64 && given.every((name) => name.length <= 256)) return given;
+  throw new ConfigError('--served-model-name (MILLRACE_SERVED_MODEL_NAME): at most 64 names of at most 256 characters');
 }
 
 function workerId(text: string): string {

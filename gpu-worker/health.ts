@@ -1,5 +1,5 @@
 /** The worker's own HTTP server: /live, /health, /metrics. Knows no request. */
-import { createServer, type Server } from 'node:http';
+import { createServer } from 'node:http';
 
 export interface HealthOptions {
   readonly host: string;
@@ -9,7 +9,8 @@ export interface HealthOptions {
   readonly metrics: () => Promise<string>;
 }
 
-export async function startHealth({ host, port, unready, metrics }: HealthOptions): Promise<Server> {
+/** Listens until the process ends; resolves with the address. */
+export async function startHealth({ host, port, unready, metrics }: HealthOptions): Promise<string> {
   const server = createServer((request, response) => {
     const send = (status: number, type: string, body: string) => {
       response.writeHead(status, { 'content-type': type, 'cache-control': 'no-store' }).end(body);
@@ -17,7 +18,10 @@ export async function startHealth({ host, port, unready, metrics }: HealthOption
     const json = (status: number, body: object) => send(status, 'application/json', JSON.stringify(body));
     if (request.method !== 'GET') return json(405, { error: 'only GET' });
     if (request.url === '/live') return json(200, { status: 'live' });
-    if (request.url === '/metrics') return void metrics().then((text) => send(200, 'text/plain; version=0.0.4', text));
+    if (request.url === '/metrics') {
+      const ok = (text: string) => send(200, 'text/plain; version=0.0.4', text);
+      return void metrics().then(ok, () => json(500, { error: 'the metrics could not be written' }));
+    }
     if (request.url !== '/health') return json(404, { error: 'there are /live, /health and /metrics' });
     const reason = unready();
     json(reason === null ? 200 : 503, { status: reason ?? 'ready' });
@@ -26,5 +30,6 @@ export async function startHealth({ host, port, unready, metrics }: HealthOption
     server.once('error', reject);
     server.listen(port, host, resolve);
   });
-  return server;
+  const address = server.address();
+  return `http://${host}:${address !== null && typeof address === 'object' ? address.port : port}`;
 }

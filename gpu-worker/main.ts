@@ -1,4 +1,4 @@
-/** Composition root of the worker: config → engine → bus → health; signals → drain. */
+/** Composition root of the worker: config → health → engine → bus; signals → drain. */
 import { MillraceError } from '../shared/errors.ts';
 import { ConfigError, helpText, readConfig, type Config } from './config.ts';
 import { EngineClient } from './engine/engine-client.ts';
@@ -8,53 +8,98 @@ import { PromptEncoder } from './text/prompt.ts';
 import { startWatchdog } from './watchdog.ts';
 import { BusWorker } from './worker.ts';
 
+/** Why the worker cannot be given work; null when it can. */
+type Unready = string | null;
+
 function log(entry: object): void {
   process.stdout.write(`${JSON.stringify({ time: new Date().toISOString(), ...entry })}\n`);
 }
 
-async function serve(config: Config): Promise<void> {
-  log({ event: 'loading', model: config.model, quantization: config.quantization });
-  const engine = await EngineClient.start({ ...config, folder: config.model });
-  const { maxModelLen, slots, fingerprint, loadMs } = engine.info;
-  log({ event: 'loaded', names: config.names, maxModelLen, slots, fingerprint, loadMs: Math.round(loadMs) });
-  const encoder = new PromptEncoder(config.model, engine.info.vocabSize);
-  const metrics = new Metrics();
-  const worker = await BusWorker.start({ config, engine, encoder, metrics, log });
-  const stopWatchdog = startWatchdog({ ...config, lastStep: () => engine.lastStep(), onHung: fatal });
-  const server = await startHealth({
-    host: config.httpHost,
-    port: config.httpPort,
-    unready: () => (worker.draining ? 'draining' : worker.connected ? null : 'off the bus'),
-    metrics: () => metrics.registry.metrics(),
-  });
-  engine.onFatal(fatal);
-  let signals = 0;
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => void shutdown(signal));
-  log({ event: 'serving', worker: config.workerId, epoch: worker.epoch, http: config.httpPort });
+class WorkerProcess {
+  readonly #config: Config;
+  readonly #metrics = new Metrics();
+  #engine: EngineClient | null = null;
+  #worker: BusWorker | null = null;
+  #stopWatchdog: () => void = () => {};
+  #signals = 0;
+  #failed = false;
 
-  async function shutdown(signal: string): Promise<void> {
-    if (++signals > 1) process.exit(1);
+  constructor(config: Config) {
+    this.#config = config;
+  }
+
+  async start(): Promise<void> {
+    const config = this.#config;
+    const http = await startHealth({
+      host: config.httpHost,
+      port: config.httpPort,
+      unready: () => this.#unready(),
+      metrics: () => this.#metrics.registry.metrics(),
+    });
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => this.#shutdown(signal));
+    log({ event: 'loading', model: config.model, quantization: config.quantization, http });
+    const engine = await EngineClient.start({ ...config, folder: config.model });
+    this.#engine = engine;
+    engine.onFatal((message) => this.#fatal(message));
+    const { maxModelLen, slots, fingerprint, loadMs, vocabSize } = engine.info;
+    log({ event: 'loaded', names: config.names, maxModelLen, slots, fingerprint, loadMs: Math.round(loadMs) });
+    const worker = await BusWorker.start({
+      ...{ config, engine, metrics: this.#metrics, log },
+      encoder: new PromptEncoder(config.model, vocabSize),
+      onDrain: () => {
+        if (this.#signals === 0) this.#shutdown('drain');
+      },
+      onLost: (reason) => this.#fatal(reason),
+    });
+    this.#worker = worker;
+    const { stepTimeoutMs } = config;
+    const lastStep = () => engine.lastStep();
+    this.#stopWatchdog = startWatchdog({ stepTimeoutMs, lastStep, onHung: (message) => this.#fatal(message, true) });
+    log({ event: 'serving', worker: config.workerId, epoch: worker.epoch, http });
+  }
+
+  #unready(): Unready {
+    if (this.#failed) return 'failed';
+    if (this.#signals > 0) return 'draining';
+    if (this.#worker === null) return 'loading';
+    return this.#worker.connected ? null : 'off the bus';
+  }
+
+  /** The first signal drains, the second ends at once. */
+  #shutdown(signal: string): void {
+    if (++this.#signals > 1) process.exit(1);
+    if (this.#worker === null) process.exit(0);
+    void this.#drain(this.#worker, signal);
+  }
+
+  async #drain(worker: BusWorker, signal: string): Promise<void> {
     log({ event: 'draining', signal, live: worker.live });
     await worker.drain();
-    stopWatchdog();
-    server.close();
-    await engine.shutdown();
-    log({ event: 'ended', signal });
+    this.#stopWatchdog();
+    await this.#engine?.shutdown();
+    log({ event: 'stopped', signal });
     process.exit(0);
   }
 
-  function fatal(message: string): void {
+  /** Every live request gets its error, then the process ends; whoever supervises it starts another. */
+  #fatal(message: string, hung = false): void {
+    if (this.#failed) return;
+    this.#failed = true;
     log({ event: 'fatal', message });
-    engine.kill();
+    this.#engine?.kill();
     const error = new MillraceError('server_error', 'The worker failed while processing this request.');
-    void worker.fail(error).finally(() => process.exit(1));
+    void (this.#worker?.fail(error) ?? Promise.resolve()).finally(() => {
+      // A thread stuck in native code cannot be joined, and exit() would wait for it for ever.
+      if (hung) process.kill(process.pid, 'SIGKILL');
+      else process.exit(1);
+    });
   }
 }
 
 try {
   const config = readConfig(process.argv.slice(2));
   if (config === null) console.log(helpText());
-  else await serve(config);
+  else await new WorkerProcess(config).start();
 } catch (error) {
   const message = error instanceof Error ? error.message : String(error);
   console.error(error instanceof ConfigError ? message : `The worker could not start: ${message}`);

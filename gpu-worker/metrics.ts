@@ -1,4 +1,5 @@
 /** Prometheus metrics of the worker, names and buckets after vLLM's with our prefix. Knows figures only. */
+import { performance } from 'node:perf_hooks';
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 import type { EngineLoad, RequestEnd, StepStats } from './engine/messages.ts';
 
@@ -19,6 +20,7 @@ export class Metrics {
   readonly #rejected = this.#counter('admission_rejections_total', 'Requests refused at the door', ['code']);
   readonly #ttft = this.#histogram('time_to_first_token_seconds', 'Admission to first token', LATENCY_BUCKETS);
   readonly #e2e = this.#histogram('e2e_request_latency_seconds', 'Admission to last token', LATENCY_BUCKETS);
+  readonly #itl = this.#histogram('inter_token_latency_seconds', 'Between outputs of a stream', LATENCY_BUCKETS);
   readonly #tpot = this.#histogram(
     'request_time_per_output_token_seconds',
     '(latency − TTFT) ÷ (tokens − 1)',
@@ -26,6 +28,9 @@ export class Metrics {
   );
   readonly #step = this.#histogram('step_seconds', 'Parts of a step', STEP_BUCKETS, ['part']);
   readonly #stepTokens = this.#histogram('iteration_tokens_total', 'Tokens in a step', [1, 4, 16, 64, 256, 1024, 4096]);
+
+  /** By engine id: when the last output came, on the monotonic clock. */
+  readonly #lastOutput = new Map<string, number>();
 
   load({ running, waiting, freeSlots }: EngineLoad): void {
     this.#running.set(running);
@@ -42,6 +47,19 @@ export class Metrics {
 
   rejected(code: string): void {
     this.#rejected.inc({ code });
+  }
+
+  /** A live request put something out. */
+  delta(id: string): void {
+    const now = performance.now();
+    const last = this.#lastOutput.get(id);
+    if (last !== undefined) this.#itl.observe((now - last) / 1000);
+    this.#lastOutput.set(id, now);
+  }
+
+  /** The request puts out nothing more. */
+  forget(id: string): void {
+    this.#lastOutput.delete(id);
   }
 
   ended(end: RequestEnd, finishReason: string): void {

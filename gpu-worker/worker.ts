@@ -1,47 +1,41 @@
-/** Bus in, bus out: submits, control messages, frames, heartbeats. The worker's only importer of NATS. */
+/** Bus in, bus out: submits, control messages, frames, heartbeats. The worker's only importer of NATS; decides nothing. */
 import { randomUUID } from 'node:crypto';
 import { connect } from '@nats-io/transport-node';
-import type { Msg, NatsConnection } from '@nats-io/transport-node';
+import type { Msg, NatsConnection, Subscription } from '@nats-io/transport-node';
 import { ERRORS, MillraceError, toMillraceError } from '../shared/errors.ts';
 import * as protocol from '../shared/protocol.ts';
-import type { Control, ControlReply, Heartbeat, Submit, SubmitReply } from '../shared/protocol.ts';
+import type { ControlReply, Heartbeat, Submit, SubmitReply } from '../shared/protocol.ts';
 import { modelKey, subjects, WORKER_QUEUE } from '../shared/subjects.ts';
-import type { Config } from './config.ts';
-import type { EngineClient, OutputsEvent } from './engine/engine-client.ts';
-import type { EngineLoad } from './engine/messages.ts';
-import type { Metrics } from './metrics.ts';
-import { engineId, toEngineRequest, type RequestRules } from './requests.ts';
-import { Streams } from './stream/streams.ts';
+import { engineId } from './requests.ts';
+import { Serving, type ServingParts } from './serving.ts';
 
-/** What the worker needs of an engine. */
-export type WorkerEngine = Pick<EngineClient, 'info' | 'add' | 'abort' | 'onOutputs' | 'lastStep'>;
+export interface WorkerParts extends Omit<ServingParts, 'epoch' | 'publish'> {
+  /** A gateway asked for a drain: the process is to end. */
+  readonly onDrain: () => void;
+  /** The bus is lost for good. */
+  readonly onLost: (reason: string) => void;
+}
 
-export interface WorkerParts {
-  readonly config: Config;
-  readonly engine: WorkerEngine;
-  readonly encoder: RequestRules['encoder'];
-  readonly metrics: Metrics;
-  readonly log: (entry: object) => void;
+/** A submit that waits for its turn, and whoever asks for it. */
+interface PendingSubmit {
+  readonly submit: Submit;
+  readonly messages: Msg[];
 }
 
 const SWEEP_INTERVAL_MS = 250;
-const MAX_STREAM_BYTES = 256 * 1024 * 1024;
-const IDLE: EngineLoad = { running: 0, waiting: 0, queuedPrefillTokens: 0, kvTokens: 0, freeSlots: 0 };
+/** Draining waits so long for the last acks of gateways within their lease. */
+const LAST_ACKS_MS = 5_000;
+const LEAVE_MS = 2_000;
 
 export class BusWorker {
-  readonly epoch = randomUUID();
   readonly #parts: WorkerParts;
   readonly #nats: NatsConnection;
-  readonly #streams: Streams;
-  readonly #rules: RequestRules;
-  readonly #replies = new Map<string, SubmitReply>();
-  readonly #timers: NodeJS.Timeout[] = [];
-  #load: EngineLoad = IDLE;
-  /** Prompt tokens handed to the engine since its last figures. */
-  #addedTokens = 0;
-  #tokensPerSecond: number | null = null;
-  #draining = false;
-  readonly #created = Math.floor(Date.now() / 1000);
+  readonly #serving: Serving;
+  readonly #queueSubscriptions: Subscription[] = [];
+  readonly #pending = new Map<string, PendingSubmit>();
+  readonly #timers: NodeJS.Timeout[];
+  #connected = true;
+  #closing = false;
 
   /** Connects and serves. Rejects when the server cannot be reached or refuses the credentials. */
   static async start(parts: WorkerParts): Promise<BusWorker> {
@@ -52,6 +46,7 @@ export class BusWorker {
       ...(user === undefined ? {} : { user, pass: password ?? '' }),
       inboxPrefix: '_INBOX_worker',
       maxReconnectAttempts: -1,
+      ignoreAuthErrorAbort: true,
       reconnectTimeWait: 250,
       pingInterval: 5_000,
     });
@@ -59,228 +54,237 @@ export class BusWorker {
   }
 
   private constructor(parts: WorkerParts, nats: NatsConnection) {
-    const { config, engine } = parts;
     this.#parts = parts;
     this.#nats = nats;
-    this.#streams = new Streams({
-      worker: config.workerId,
-      epoch: this.epoch,
-      leaseMs: config.leaseMs,
-      retainMs: config.retainMs,
-      maxBytes: MAX_STREAM_BYTES,
-      publish: (batch) => this.#publish(subjects.gateway(batch.shard), batch),
-    });
-    const { maxNumSeqs, maxWaiting, maxQueuedPrefillTokens } = config;
-    const limits = { maxNumSeqs, maxWaiting, maxQueuedPrefillTokens, maxModelLen: engine.info.maxModelLen };
-    this.#rules = { names: config.names, limits, encoder: parts.encoder };
-    engine.onOutputs((event) => this.#receive(event));
+    const publish = (batch: protocol.FrameBatch) => this.#publish(subjects.gateway(batch.shard), batch);
+    this.#serving = new Serving({ ...parts, epoch: randomUUID(), publish });
     this.#subscribe();
-    this.#timers.push(
-      setInterval(() => this.#sweep(), SWEEP_INTERVAL_MS),
+    void this.#followConnection();
+    this.#timers = [
+      setInterval(() => this.#serving.sweep(), SWEEP_INTERVAL_MS),
       setInterval(() => this.#beat(), protocol.HEARTBEAT_INTERVAL_MS),
-    );
+    ];
     this.#beat();
+  }
+
+  get epoch(): string {
+    return this.#serving.heartbeat().epoch;
   }
 
   get draining(): boolean {
-    return this.#draining;
+    return this.#serving.draining;
   }
 
   get connected(): boolean {
-    return !this.#nats.isClosed();
+    return this.#connected;
   }
 
+  /** Requests admitted and not ended. */
   get live(): number {
-    return this.#streams.live;
+    return this.#serving.streams.live.size;
   }
 
-  /** Refuses new work, waits for what runs (bounded) and for its frames to be acked, then leaves the bus. */
+  /** Refuses new work, lets what runs end (bounded) and its frames be acked, then leaves the bus. */
   async drain(): Promise<void> {
-    this.#draining = true;
+    const serving = this.#serving;
+    serving.draining = true;
+    for (const subscription of this.#queueSubscriptions) subscription.unsubscribe();
     this.#beat();
-    const end = Date.now() + this.#parts.config.drainTimeoutMs;
-    const running = () => this.#streams.live > 0;
-    while (running() && Date.now() < end) await sleep(20);
-    const ackEnd = Date.now() + Math.min(this.#parts.config.leaseMs, 2_000);
-    while (this.#streams.unacked > 0 && Date.now() < ackEnd) await sleep(20);
-    await this.close();
+    await until(() => this.live === 0, this.#parts.config.drainTimeoutMs);
+    if (this.live > 0) {
+      serving.abortAll(new MillraceError('draining', 'The worker shut down before this request ended.'));
+      await until(() => this.live === 0, LEAVE_MS);
+    }
+    await this.fail(new MillraceError('draining', 'The worker shut down before this request ended.'));
   }
 
-  /** Every live request ends in this error; its gateway hears of it before the worker leaves. */
+  /** Every live request ends in this error; gateways hear of it before the worker leaves the bus. */
   async fail(error: MillraceError): Promise<void> {
-    this.#draining = true;
-    this.#streams.failAll(error, Date.now());
+    const serving = this.#serving;
+    serving.draining = true;
+    serving.failAll(error);
+    const wait = Math.min(this.#parts.config.leaseMs, LAST_ACKS_MS);
+    await until(() => serving.streams.unacked(Date.now()) === 0, wait);
     await this.close();
   }
 
+  /** Leaves the bus, whatever state it is in. */
   async close(): Promise<void> {
+    this.#closing = true;
     for (const timer of this.#timers) clearInterval(timer);
-    if (!this.#nats.isClosed()) await this.#nats.drain();
+    if (this.#nats.isClosed()) return;
+    await Promise.race([this.#nats.drain().catch(() => {}), sleep(LEAVE_MS)]);
+    await this.#nats.close();
   }
 
   #subscribe(): void {
-    const { config } = this.#parts;
-    const onSubmit = (error: Error | null, message: Msg) =>
-      this.#answer(error, message, () => this.#submit(message.data));
-    for (const key of config.names.map(modelKey)) {
-      this.#nats.subscribe(subjects.submit(key, config.workerId), { callback: onSubmit });
-      this.#nats.subscribe(subjects.submitAny(key), { callback: onSubmit, queue: WORKER_QUEUE });
+    const { names, workerId } = this.#parts.config;
+    const listen = (subject: string, handle: (message: Msg) => void, queue?: string): Subscription => {
+      const callback = (error: Error | null, message: Msg) => {
+        if (error === null) handle(message);
+        // Without its subscriptions a worker is deaf, and must not look healthy.
+        else if (!this.#closing) this.#parts.onLost(`subscription to ${subject}: ${error.message}`);
+      };
+      return this.#nats.subscribe(subject, queue === undefined ? { callback } : { callback, queue });
+    };
+    for (const key of new Set(names.map(modelKey))) {
+      listen(subjects.submit(key, workerId), (message) => this.#onSubmit(message));
+      const any = listen(subjects.submitAny(key), (message) => this.#onSubmit(message), WORKER_QUEUE);
+      this.#queueSubscriptions.push(any);
     }
-    const onControl = (error: Error | null, message: Msg) =>
-      this.#answer(error, message, () => this.#control(message.data));
-    this.#nats.subscribe(subjects.control(config.workerId), { callback: onControl });
-    this.#nats.subscribe(subjects.controlAll, { callback: onControl });
+    listen(subjects.control(workerId), (message) => this.#onControl(message));
+    listen(subjects.controlAll, (message) => this.#onRollCall(message));
   }
 
-  /** A message that cannot be handled costs its sender a refusal and nobody else anything. */
-  #answer(error: Error | null, message: Msg, handle: () => object | null): void {
-    if (error !== null) return this.#parts.log({ event: 'subscription-error', error: error.message });
-    let reply: object | null;
-    try {
-      reply = handle();
-    } catch (thrown) {
-      reply = this.#refusal(thrown);
+  async #followConnection(): Promise<void> {
+    const { log, onLost } = this.#parts;
+    void this.#nats.closed().then((error) => {
+      this.#connected = false;
+      if (!this.#closing) onLost(`the connection to NATS ended: ${error instanceof Error ? error.message : 'closed'}`);
+    });
+    for await (const status of this.#nats.status()) {
+      if (status.type === 'disconnect') {
+        this.#connected = false;
+        this.#serving.streams.pause();
+        log({ event: 'bus-disconnected' });
+      } else if (status.type === 'reconnect') {
+        this.#connected = true;
+        log({ event: 'bus-reconnected' });
+        this.#beat();
+        this.#serving.streams.resume(Date.now());
+      } else if (status.type === 'error') {
+        log({ event: 'bus-error', error: String(status.error) });
+      }
     }
-    if (reply !== null && message.reply !== undefined && message.reply !== '')
-      message.respond(protocol.encodeMessage(reply));
+  }
+
+  /** Submits wait in line, one per turn of the event loop: tokenizing a burst delays no frame, ack or cancel. */
+  #onSubmit(message: Msg): void {
+    try {
+      const submit = protocol.decodeMessage(protocol.submitSchema, message.data);
+      const key = engineId(submit);
+      const same = this.#pending.get(key);
+      if (same !== undefined) return void same.messages.push(message);
+      const known = this.#serving.streams.find(submit.id) !== undefined;
+      if (!known && this.#pending.size >= this.#serving.room) throw this.#serving.crowded();
+      this.#pending.set(key, { submit, messages: [message] });
+      if (this.#pending.size === 1) setImmediate(() => this.#takeSubmit());
+    } catch (thrown) {
+      respond(message, this.#refusal(thrown));
+    }
+  }
+
+  #takeSubmit(): void {
+    for (const [key, { submit, messages }] of this.#pending) {
+      this.#pending.delete(key);
+      const reply = this.#submitReply(submit);
+      for (const message of messages) respond(message, reply);
+      break;
+    }
+    if (this.#pending.size > 0) setImmediate(() => this.#takeSubmit());
+  }
+
+  #submitReply(submit: Submit): SubmitReply {
+    try {
+      return this.#serving.submit(submit);
+    } catch (thrown) {
+      return this.#refusal(thrown);
+    }
   }
 
   #refusal(thrown: unknown): SubmitReply {
-    const error = toMillraceError(thrown);
-    this.#parts.metrics.rejected(error.code);
-    if (ERRORS[error.code].blame === 'system')
-      this.#parts.log({ event: 'refused', code: error.code, error: String(error.cause ?? error.message) });
-    const { code, message, param, retryAfterMs } = error;
-    return {
-      type: 'refused',
-      ...{ code, message },
+    const { code, message, param, retryAfterMs, cause } = toMillraceError(thrown);
+    this.#parts.metrics.rejected(code);
+    if (ERRORS[code].blame === 'system') this.#parts.log({ event: 'refused', code, error: String(cause ?? message) });
+    const extra = {
       ...(param === undefined ? {} : { param }),
       ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
     };
+    return { type: 'refused', code, message, ...extra };
   }
 
-  #submit(data: Uint8Array): SubmitReply {
-    const submit = protocol.decodeMessage(protocol.submitSchema, data);
-    const known = this.#streams.find(submit.id);
-    if (known?.attempt === submit.attempt) return this.#replies.get(engineId(submit)) ?? this.#admitted(0);
-    if (known !== undefined && known.attempt > submit.attempt) {
-      throw new MillraceError('invalid_value', 'A later attempt of this request is here.', { param: 'attempt' });
+  #onControl(message: Msg): void {
+    let reply: ControlReply | Heartbeat | null;
+    try {
+      reply = this.#control(message.data);
+    } catch (thrown) {
+      const { code, message: error } = toMillraceError(thrown);
+      this.#parts.log({ event: 'control-refused', code, error });
+      reply = { ok: false };
     }
-    const request = toEngineRequest(submit, this.#rules, { ...this.#admissionLoad(), nowMs: Date.now() });
-    if (known !== undefined)
-      this.#parts.engine.abort(engineId(known), 'request_cancelled', 'Replaced by a later attempt.');
-    this.#streams.open(submit.id, submit.attempt, { ...submit, nowMs: Date.now() });
-    this.#addedTokens += request.promptIds.length;
-    this.#parts.engine.add(request);
-    const reply = this.#admitted(request.promptIds.length);
-    this.#replies.set(request.id, reply);
-    this.#logAdmitted(submit, request.promptIds.length);
-    return reply;
-  }
-
-  #admitted(promptTokens: number): SubmitReply {
-    const { fingerprint } = this.#parts.engine.info;
-    return { type: 'admitted', worker: this.#parts.config.workerId, epoch: this.epoch, promptTokens, fingerprint };
-  }
-
-  #logAdmitted({ id, attempt, tenant }: Submit, promptTokens: number): void {
-    this.#parts.log({ event: 'admitted', request: id, attempt, tenant, promptTokens });
-  }
-
-  #admissionLoad() {
-    return {
-      live: this.#streams.live,
-      queuedPrefillTokens: this.#load.queuedPrefillTokens + this.#addedTokens,
-      tokensPerSecond: this.#tokensPerSecond,
-      draining: this.#draining,
-    };
+    if (reply !== null) respond(message, reply);
   }
 
   #control(data: Uint8Array): ControlReply | Heartbeat | null {
-    const control: Control = protocol.decodeMessage(protocol.controlSchema, data);
+    const control = protocol.decodeMessage(protocol.controlSchema, data);
     const nowMs = Date.now();
     switch (control.type) {
       case 'ack':
-        this.#streams.ack(control, control.seq, nowMs);
+        this.#serving.streams.ack({ ...control, nowMs }, control.seq);
         return null;
       case 'cancel':
         return { ok: true, found: this.#cancel(control.id) };
       case 'replay':
-        return { ok: true, found: this.#streams.replay(control.id, control.offsets, { ...control, nowMs }) };
+        return { ok: true, found: this.#serving.replay(control.id, control.offsets, { ...control, nowMs }) };
       case 'probe':
         this.#beat();
-        return this.#heartbeat();
+        return this.#serving.heartbeat();
       case 'drain':
-        this.#draining = true;
-        this.#beat();
+        this.#parts.onDrain();
         return { ok: true };
     }
   }
 
+  /** Everybody's control subject: only probes; what is meant for one worker goes to that one. */
+  #onRollCall(message: Msg): void {
+    try {
+      if (protocol.decodeMessage(protocol.controlSchema, message.data).type === 'probe')
+        return this.#onControl(message);
+    } catch {
+      // Answered like every other message that has no place here.
+    }
+    respond(message, { ok: false } satisfies ControlReply);
+  }
+
+  /** In line, waiting, running or ended. */
   #cancel(id: string): boolean {
-    const record = this.#streams.find(id);
-    if (record === undefined) return false;
-    if (!record.ended) this.#parts.engine.abort(engineId(record), 'request_cancelled', 'The request was cancelled.');
-    return true;
-  }
-
-  #receive({ deltas, ends, load, step }: OutputsEvent): void {
-    const { metrics, log } = this.#parts;
-    this.#load = load;
-    this.#addedTokens = 0;
-    this.#streams.receive(deltas, ends, Date.now());
-    metrics.load(load);
-    if (step !== null) {
-      metrics.step(step);
-      const rate = (step.tokens * 1000) / Math.max(0.01, step.scheduleMs + step.runMs + step.sampleMs + step.commitMs);
-      this.#tokensPerSecond = this.#tokensPerSecond === null ? rate : this.#tokensPerSecond * 0.9 + rate * 0.1;
+    for (const [key, { submit, messages }] of this.#pending) {
+      if (submit.id !== id) continue;
+      this.#pending.delete(key);
+      const reply = this.#refusal(new MillraceError('request_cancelled', 'The request was cancelled.'));
+      for (const message of messages) respond(message, reply);
+      return true;
     }
-    for (const end of ends) {
-      this.#replies.delete(end.id);
-      const finish = deltas.findLast((delta) => delta.id === end.id)?.finish ?? 'none';
-      metrics.ended(end, finish);
-      const detail = end.type === 'done' ? end.timings : { code: end.code };
-      log({ event: 'ended', request: end.id, finish, ...end.usage, ...detail });
-    }
-  }
-
-  #sweep(): void {
-    for (const record of this.#streams.sweep(Date.now())) {
-      this.#parts.engine.abort(engineId(record), 'lease_expired', 'The gateway of this request went silent.');
-    }
+    return this.#serving.cancel(id);
   }
 
   #beat(): void {
-    this.#publish(subjects.heartbeat(this.#parts.config.workerId), this.#heartbeat());
+    this.#publish(subjects.heartbeat(this.#parts.config.workerId), this.#serving.heartbeat());
   }
 
-  #heartbeat(): Heartbeat {
-    const { config, engine } = this.#parts;
-    const { maxModelLen, slots, fingerprint } = engine.info;
-    const { completed, atMs } = engine.lastStep();
-    return {
-      v: protocol.PROTOCOL_VERSION,
-      worker: config.workerId,
-      epoch: this.epoch,
-      models: [...config.names],
-      fingerprint,
-      status: this.#draining ? 'draining' : 'ready',
-      created: this.#created,
-      limits: { maxSequences: slots, maxModelLen, kvTokens: slots * maxModelLen },
-      load: {
-        running: this.#load.running,
-        waiting: Math.max(0, this.#streams.live - this.#load.running),
-        queuedPrefillTokens: this.#load.queuedPrefillTokens + this.#addedTokens,
-        kvTokens: this.#load.kvTokens,
-      },
-      step: { completed, atMs },
-    };
-  }
-
-  /** While disconnected nats.js drops what is published: frame numbers and nudges bring it back by replay. */
+  /** What cannot go out is not lost: frames stay in their records, and their missing numbers bring a replay. */
   #publish(subject: string, message: object): void {
-    if (!this.#nats.isClosed()) this.#nats.publish(subject, protocol.encodeMessage(message));
+    if (this.#nats.isClosed()) return;
+    try {
+      this.#nats.publish(subject, protocol.encodeMessage(message));
+    } catch (error) {
+      this.#parts.log({ event: 'publish-failed', error: String(error) });
+    }
   }
+}
+
+/** A sender without a reply subject wants no answer; one who left with the connection gets none. */
+function respond(message: Msg, reply: object): void {
+  try {
+    message.respond(protocol.encodeMessage(reply));
+  } catch {
+    // The connection is closed: whoever asked sees no reply and asks elsewhere.
+  }
+}
+
+async function until(condition: () => boolean, timeoutMs: number): Promise<void> {
+  const end = Date.now() + timeoutMs;
+  while (!condition() && Date.now() < end) await sleep(20);
 }
 
 function sleep(ms: number): Promise<void> {

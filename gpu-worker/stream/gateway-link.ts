@@ -2,11 +2,12 @@
 import { PROTOCOL_VERSION, type Frame, type FrameBatch } from '../../shared/protocol.ts';
 import type { StreamRecord } from './stream-record.ts';
 
-/** Batches out and not acked; beyond it the link rests and deltas merge in their records. */
-const MAX_UNACKED = 1024;
-/** A message stays far below NATS' max_payload. Output tokens per batch. */
-const MAX_BATCH_TOKENS = 20_000;
-/** Unacked for so long, an empty batch goes out: its number shows the gateway what it lost. Milliseconds. */
+/** Out and not acked; at either bound the link stalls and deltas merge in their records. */
+const MAX_UNACKED_BATCHES = 1024;
+const MAX_UNACKED_BYTES = 32 * 1024 * 1024;
+/** A batch stays below nats-server's default max_payload of 1 MiB. */
+const MAX_BATCH_BYTES = 900_000;
+/** Nothing sent for so long while acks are due, an empty batch goes out: its number shows what was lost. Milliseconds. */
 const NUDGE_AFTER_MS = 1000;
 
 export interface LinkIdentity {
@@ -18,13 +19,16 @@ export interface LinkIdentity {
 
 export class GatewayLink {
   readonly identity: LinkIdentity;
-  /** Requests whose frames go here. */
-  readonly records = new Set<StreamRecord>();
-  #dirty = new Set<StreamRecord>();
+  /** Live requests whose frames go here: what the lease is about. */
+  readonly live = new Set<StreamRecord>();
+  /** Records with something to send. */
+  readonly #dirty = new Set<StreamRecord>();
   #seq = 0;
   #acked = 0;
+  /** Bytes of each unacked batch, oldest first. */
+  readonly #unackedSizes: number[] = [];
+  #unackedBytes = 0;
   #publishedAtMs = 0;
-  /** When the gateway last gave a sign of life. */
   #heardAtMs: number;
 
   constructor(identity: LinkIdentity, nowMs: number) {
@@ -36,59 +40,72 @@ export class GatewayLink {
     return this.#seq - this.#acked;
   }
 
-  attach(record: StreamRecord, nowMs: number): void {
-    this.records.add(record);
-    this.#heardAtMs = nowMs;
-    this.mark(record);
+  get stalled(): boolean {
+    return this.unacked >= MAX_UNACKED_BATCHES || this.#unackedBytes >= MAX_UNACKED_BYTES;
   }
 
-  detach(record: StreamRecord): void {
-    this.records.delete(record);
-    this.#dirty.delete(record);
-  }
-
-  /** The record has something new. */
-  mark(record: StreamRecord): void {
-    this.#dirty.add(record);
-  }
-
-  ack(seq: number, nowMs: number): void {
-    this.#heardAtMs = nowMs;
-    this.#acked = Math.max(this.#acked, Math.min(seq, this.#seq));
-  }
-
+  /** Milliseconds since the gateway's last sign of life: an ack, a submit or a replay. */
   silentFor(nowMs: number): number {
     return nowMs - this.#heardAtMs;
   }
 
-  /** Batches to publish now. */
-  flush(nowMs: number): FrameBatch[] {
-    if (this.unacked >= MAX_UNACKED) return [];
+  attach(record: StreamRecord, nowMs: number): void {
+    this.#heardAtMs = nowMs;
+    if (!record.ended) this.live.add(record);
+    this.mark(record);
+  }
+
+  detach(record: StreamRecord): void {
+    this.live.delete(record);
+    this.#dirty.delete(record);
+  }
+
+  /** The record has something new; its end too. */
+  mark(record: StreamRecord): void {
+    if (record.ended) this.live.delete(record);
+    this.#dirty.add(record);
+  }
+
+  /** Cumulative; a number that was never sent counts as the last one that was. */
+  ack(seq: number, nowMs: number): void {
+    this.#heardAtMs = nowMs;
+    const acked = Math.min(seq, this.#seq);
+    if (acked <= this.#acked) return;
+    for (const size of this.#unackedSizes.splice(0, acked - this.#acked)) this.#unackedBytes -= size;
+    this.#acked = acked;
+  }
+
+  /** Batches to publish now: none while stalled. */
+  flush(nowMs: number): readonly FrameBatch[] {
     const batches: FrameBatch[] = [];
-    let frames: Frame[] = [];
-    let tokens = 0;
-    for (const record of this.#dirty) {
-      for (const frame of record.takeFrames()) {
-        frames.push(frame);
-        tokens += frame.type === 'text-delta' ? frame.ids.length : 0;
-      }
-      if (tokens < MAX_BATCH_TOKENS) continue;
-      batches.push(this.#batch(frames, nowMs));
-      [frames, tokens] = [[], 0];
-    }
-    this.#dirty = new Set();
-    if (frames.length > 0) batches.push(this.#batch(frames, nowMs));
+    for (let batch = this.#next(nowMs); batch !== null; batch = this.#next(nowMs)) batches.push(batch);
     return batches;
   }
 
   /** An empty batch when acks are overdue, else null. */
   nudge(nowMs: number): FrameBatch | null {
-    if (this.unacked === 0 || this.unacked >= MAX_UNACKED || nowMs - this.#publishedAtMs < NUDGE_AFTER_MS) return null;
-    return this.#batch([], nowMs);
+    if (this.unacked === 0 || nowMs - this.#publishedAtMs < NUDGE_AFTER_MS) return null;
+    return this.#batch([], { bytes: 0, nowMs });
   }
 
-  #batch(frames: Frame[], nowMs: number): FrameBatch {
+  #next(nowMs: number): FrameBatch | null {
+    if (this.stalled) return null;
+    const frames: Frame[] = [];
+    let bytes = 0;
+    for (const record of this.#dirty) {
+      const taken = record.takeFrames(MAX_BATCH_BYTES - bytes);
+      frames.push(...taken.frames);
+      bytes += taken.bytes;
+      if (taken.done) this.#dirty.delete(record);
+      if (bytes >= MAX_BATCH_BYTES) break;
+    }
+    return frames.length === 0 ? null : this.#batch(frames, { bytes, nowMs });
+  }
+
+  #batch(frames: Frame[], { bytes, nowMs }: { readonly bytes: number; readonly nowMs: number }): FrameBatch {
     this.#publishedAtMs = nowMs;
+    this.#unackedSizes.push(bytes);
+    this.#unackedBytes += bytes;
     return { v: PROTOCOL_VERSION, ...this.identity, seq: ++this.#seq, frames };
   }
 }

@@ -1,48 +1,89 @@
-/** One request's whole output, kept until some time after its end: the source of truth that replay reads. */
+/** One request's whole output, kept until some time after its end: the source of truth that replay reads. Knows no gateway. */
+import type { FinishReason, Frame, Usage } from '../../shared/protocol.ts';
 import type { ChoiceDelta, RequestEnd } from '../engine/messages.ts';
-import type { FinishReason, Frame } from '../../shared/protocol.ts';
 
 interface ChoiceRecord {
   readonly ids: number[];
   /** [ids]: text that became final with each id. */
   readonly pieces: string[];
   finish: FinishReason | null;
-  /** Output tokens that are out on the present link. */
+  /** Of `ids`, how many are out on the present link. */
   published: number;
   finishPublished: boolean;
 }
 
-export class StreamRecord {
+export interface RecordIdentity {
   readonly id: string;
   readonly attempt: number;
+  readonly promptTokens: number;
+  /** Output tokens of earlier attempts: this record starts at that output index. */
+  readonly firstOffset: number;
+}
+
+export interface TakenFrames {
+  readonly frames: readonly Frame[];
+  /** Upper bound of their JSON. */
+  readonly bytes: number;
+  /** Nothing new is left. */
+  readonly done: boolean;
+}
+
+const FRAME_BYTES = 256;
+/** An id with its comma, and the quotes and comma of its piece. */
+const TOKEN_BYTES = 16;
+/** JSON writes one UTF-16 unit in at most six bytes (`\u0000`). */
+const UNIT_BYTES = 6;
+/** What a record holds beside its output, roughly. */
+const RECORD_BYTES = 512;
+
+export class StreamRecord {
+  readonly identity: RecordIdentity;
+  readonly openedAtMs: number;
   readonly #choices: ChoiceRecord[] = [];
   #end: RequestEnd | null = null;
   #endPublished = false;
-  /** Of text and ids held, roughly. */
-  bytes = 0;
+  #bytes = RECORD_BYTES;
   endedAtMs: number | null = null;
 
-  constructor(id: string, attempt: number) {
-    this.id = id;
-    this.attempt = attempt;
+  constructor(identity: RecordIdentity, nowMs: number) {
+    this.identity = identity;
+    this.openedAtMs = nowMs;
+  }
+
+  /** The engine's id of this attempt. */
+  get engineId(): string {
+    return `${this.identity.id}.${this.identity.attempt}`;
   }
 
   get ended(): boolean {
     return this.#end !== null;
   }
 
+  /** Has put out something. */
+  get started(): boolean {
+    return this.#choices.length > 0;
+  }
+
+  /** Memory it holds, roughly. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** What was computed so far. */
+  get usage(): Usage {
+    const { promptTokens, firstOffset } = this.identity;
+    const completionTokens = this.#choices.reduce((sum, { ids }) => sum + ids.length, firstOffset);
+    return { promptTokens, completionTokens, cachedTokens: 0 };
+  }
+
   append(delta: ChoiceDelta): void {
     const choice = this.#choice(delta.choice);
-    // Output of an earlier attempt, which this record never saw.
-    while (choice.ids.length < delta.offset) {
-      choice.ids.push(0);
-      choice.pieces.push('');
-      choice.published++;
-    }
+    const expected = this.identity.firstOffset + choice.ids.length;
+    if (delta.offset !== expected) throw new Error(`${delta.id}: output ${delta.offset} after ${expected}`);
     choice.ids.push(...delta.ids);
     choice.pieces.push(...delta.pieces);
     choice.finish = delta.finish;
-    this.bytes += delta.ids.length * 8 + delta.pieces.reduce((sum, piece) => sum + piece.length * 2, 0);
+    for (const piece of delta.pieces) this.#bytes += TOKEN_BYTES + 2 * piece.length;
   }
 
   end(end: RequestEnd, nowMs: number): void {
@@ -51,34 +92,42 @@ export class StreamRecord {
     this.endedAtMs = nowMs;
   }
 
-  /** What is new since the last call, as frames, in order; the terminal frame last. */
-  takeFrames(): Frame[] {
-    const head = { id: this.id, attempt: this.attempt };
+  /** What is new since the last call, in order, the terminal frame last; stops soon after `maxBytes` (at least 1). */
+  takeFrames(maxBytes: number): TakenFrames {
+    const head = { id: this.identity.id, attempt: this.identity.attempt };
     const frames: Frame[] = [];
-    this.#choices.forEach((choice, index) => {
-      const offset = choice.published;
-      if (offset < choice.ids.length) {
-        const [ids, pieces] = [choice.ids.slice(offset), choice.pieces.slice(offset)];
-        frames.push({ type: 'text-delta', ...head, choice: index, offset, ids, pieces });
-        choice.published = choice.ids.length;
+    let bytes = 0;
+    for (const [index, choice] of this.#choices.entries()) {
+      const from = choice.published;
+      let to = from;
+      for (; to < choice.ids.length && bytes < maxBytes; to++) {
+        bytes += TOKEN_BYTES + UNIT_BYTES * (choice.pieces[to] ?? '').length;
       }
-      if (choice.finish === null || choice.finishPublished) return;
+      if (to > from) {
+        const [ids, pieces] = [choice.ids.slice(from, to), choice.pieces.slice(from, to)];
+        const offset = this.identity.firstOffset + from;
+        frames.push({ type: 'text-delta', ...head, choice: index, offset, ids, pieces });
+        choice.published = to;
+      }
+      if (to < choice.ids.length) return { frames, bytes: bytes + frames.length * FRAME_BYTES, done: false };
+      if (choice.finish === null || choice.finishPublished) continue;
       frames.push({ type: 'choice-end', ...head, choice: index, finishReason: choice.finish });
       choice.finishPublished = true;
-    });
+    }
     if (this.#end !== null && !this.#endPublished) {
-      frames.push(terminalFrame(this.#end, this.attempt));
+      frames.push(terminalFrame(head, this.#end));
       this.#endPublished = true;
     }
-    return frames;
+    return { frames, bytes: bytes + frames.length * FRAME_BYTES, done: true };
   }
 
-  /** The next `takeFrames` starts again from these output indexes, one per choice. */
+  /** The next `takeFrames` starts again from these output indexes, one per choice, or where this attempt began. */
   rewind(offsets: readonly number[]): void {
-    this.#choices.forEach((choice, index) => {
-      choice.published = Math.min(offsets[index] ?? 0, choice.ids.length);
+    for (const [index, choice] of this.#choices.entries()) {
+      const from = (offsets[index] ?? 0) - this.identity.firstOffset;
+      choice.published = Math.max(0, Math.min(from, choice.ids.length));
       choice.finishPublished = false;
-    });
+    }
     this.#endPublished = false;
   }
 
@@ -92,9 +141,8 @@ export class StreamRecord {
   }
 }
 
-function terminalFrame(end: RequestEnd, attempt: number): Frame {
-  // The engine's id carries the attempt; frames carry the client's.
-  const id = end.id.slice(0, end.id.lastIndexOf('.'));
-  if (end.type === 'done') return { type: 'stream-end', id, attempt, usage: end.usage, timings: end.timings };
-  return { type: 'stream-error', id, attempt, code: end.code, message: end.message, usage: end.usage };
+/** The engine's id carries the attempt; frames carry the client's id and the attempt beside it. */
+function terminalFrame(head: { readonly id: string; readonly attempt: number }, end: RequestEnd): Frame {
+  if (end.type === 'done') return { type: 'stream-end', ...head, usage: end.usage, timings: end.timings };
+  return { type: 'stream-error', ...head, code: end.code, message: end.message, usage: end.usage };
 }

@@ -1,9 +1,8 @@
 /** All requests the worker has or had lately, and the gateways they stream to. Knows no NATS and no engine. */
-import type { MillraceError } from '../../shared/errors.ts';
 import type { FrameBatch } from '../../shared/protocol.ts';
 import type { ChoiceDelta, RequestEnd } from '../engine/messages.ts';
 import { GatewayLink } from './gateway-link.ts';
-import { StreamRecord } from './stream-record.ts';
+import { StreamRecord, type RecordIdentity } from './stream-record.ts';
 
 export interface StreamsOptions {
   readonly worker: string;
@@ -20,135 +19,209 @@ export interface StreamsOptions {
 export interface StreamTarget {
   readonly shard: string;
   readonly shardEpoch: string;
+  readonly nowMs: number;
 }
+
+export interface EndedRequest {
+  readonly record: StreamRecord;
+  readonly end: RequestEnd;
+}
+
+/**
+ * Links are kept when idle, since their numbers must never start again for the same gateway epoch; beyond this many
+ * the longest silent one goes, whose gateway is long gone.
+ */
+const MAX_LINKS = 4096;
 
 export class Streams {
   readonly #options: StreamsOptions;
   readonly #records = new Map<string, StreamRecord>();
+  readonly #live = new Set<StreamRecord>();
+  /** Oldest end first. */
+  readonly #ended = new Set<StreamRecord>();
   readonly #links = new Map<string, GatewayLink>();
   readonly #linkOf = new Map<StreamRecord, GatewayLink>();
+  #bytes = 0;
+  #queuedPrefillTokens = 0;
+  #paused = false;
 
   constructor(options: StreamsOptions) {
     this.#options = options;
   }
 
-  get live(): number {
-    let live = 0;
-    for (const record of this.#records.values()) if (!record.ended) live++;
-    return live;
+  get live(): ReadonlySet<StreamRecord> {
+    return this.#live;
   }
 
-  /** Frames that no gateway has acked yet. */
-  get unacked(): number {
-    let unacked = 0;
-    for (const link of this.#links.values()) unacked += link.unacked;
-    return unacked;
+  /** Prompt tokens of live requests without output yet: exact at once, where the engine's own figure lags. */
+  get queuedPrefillTokens(): number {
+    return this.#queuedPrefillTokens;
   }
 
   find(id: string): StreamRecord | undefined {
     return this.#records.get(id);
   }
 
+  /** Batches that gateways within their lease have not acked. */
+  unacked(nowMs: number): number {
+    let unacked = 0;
+    for (const link of this.#links.values()) if (!this.#lapsed(link, nowMs)) unacked += link.unacked;
+    return unacked;
+  }
+
   /** A later attempt takes the place of an earlier one. */
-  open(id: string, attempt: number, target: StreamTarget & { readonly nowMs: number }): StreamRecord {
-    this.#drop(this.#records.get(id));
-    const record = new StreamRecord(id, attempt);
-    this.#records.set(id, record);
-    this.#attach(record, target, target.nowMs);
+  open(identity: RecordIdentity, target: StreamTarget): StreamRecord {
+    const earlier = this.#records.get(identity.id);
+    if (earlier !== undefined) this.#drop(earlier);
+    const record = new StreamRecord(identity, target.nowMs);
+    this.#records.set(identity.id, record);
+    this.#live.add(record);
+    this.#bytes += record.bytes;
+    this.#queuedPrefillTokens += identity.promptTokens;
+    this.#attach(record, target);
     return record;
   }
 
-  /** Takes in a step's output and publishes one message per gateway. */
-  receive(deltas: readonly ChoiceDelta[], ends: readonly RequestEnd[], nowMs: number): void {
-    for (const delta of deltas) this.#ofEngineId(delta.id)?.append(delta);
-    for (const end of ends) this.#ofEngineId(end.id)?.end(end, nowMs);
-    for (const { id } of [...deltas, ...ends]) {
-      const record = this.#ofEngineId(id);
-      if (record !== undefined) this.#linkOf.get(record)?.mark(record);
+  /** Takes in a step's output and publishes one message per gateway; returns the requests that ended with it. */
+  receive(deltas: readonly ChoiceDelta[], ends: readonly RequestEnd[], nowMs: number): readonly EndedRequest[] {
+    for (const delta of deltas) {
+      const record = this.#ofEngineId(delta.id);
+      if (record !== undefined && !record.ended) this.#append(record, delta);
+    }
+    const ended: EndedRequest[] = [];
+    for (const end of ends) {
+      const record = this.#ofEngineId(end.id);
+      if (record === undefined || record.ended) continue;
+      this.#end(record, end, nowMs);
+      ended.push({ record, end });
     }
     this.flush(nowMs);
+    return ended;
   }
 
-  flush(nowMs: number): void {
-    for (const link of this.#links.values()) for (const batch of link.flush(nowMs)) this.#options.publish(batch);
-  }
-
-  ack({ shard, shardEpoch }: StreamTarget, seq: number, nowMs: number): void {
-    const link = this.#links.get(`${shard}/${shardEpoch}`);
-    link?.ack(seq, nowMs);
-    this.flush(nowMs);
+  ack({ shard, shardEpoch, nowMs }: StreamTarget, seq: number): void {
+    const link = this.#links.get(linkKey(shard, shardEpoch));
+    if (link === undefined) return;
+    link.ack(seq, nowMs);
+    this.#flushLink(link, nowMs);
   }
 
   /** Streams `id` again from `offsets` to this target; false when it is not known (any more). */
-  replay(id: string, offsets: readonly number[], target: StreamTarget & { readonly nowMs: number }): boolean {
+  replay(id: string, offsets: readonly number[], target: StreamTarget): boolean {
     const record = this.#records.get(id);
     if (record === undefined) return false;
     record.rewind(offsets);
-    this.#attach(record, target, target.nowMs);
+    this.#attach(record, target);
     this.flush(target.nowMs);
     return true;
   }
 
-  /** Every live request ends in this error at once, engine or no engine. */
-  failAll({ code, message }: MillraceError, nowMs: number): void {
-    const usage = { promptTokens: 0, completionTokens: 0, cachedTokens: 0 };
-    for (const record of this.#records.values()) {
-      if (record.ended) continue;
-      record.end({ type: 'error', id: `${record.id}.${record.attempt}`, code, message, usage }, nowMs);
-      this.#linkOf.get(record)?.mark(record);
-    }
+  /** Off the bus nothing is published, since it would be lost: deltas merge until `resume`. */
+  pause(): void {
+    this.#paused = true;
+  }
+
+  resume(nowMs: number): void {
+    this.#paused = false;
     this.flush(nowMs);
   }
 
-  /** Nudges silent gateways, forgets old streams; returns the live requests whose gateway is gone. */
+  flush(nowMs: number): void {
+    for (const link of this.#links.values()) this.#flushLink(link, nowMs);
+  }
+
+  /** Nudges gateways with overdue acks, forgets old streams; returns the live requests whose gateway is gone. */
   sweep(nowMs: number): readonly StreamRecord[] {
     const orphans: StreamRecord[] = [];
-    for (const [key, link] of this.#links) {
-      const nudge = link.nudge(nowMs);
-      if (nudge !== null) this.#options.publish(nudge);
-      if (link.silentFor(nowMs) < this.#options.leaseMs) continue;
-      const live = [...link.records].filter((record) => !record.ended);
-      orphans.push(...live);
-      // Its ended streams can still be asked for; the link itself has nobody to talk to.
-      if (live.length === 0) this.#links.delete(key);
+    for (const link of this.#links.values()) {
+      if (this.#lapsed(link, nowMs)) orphans.push(...link.live);
+      else if (!this.#paused) this.#publish(link.nudge(nowMs));
     }
     this.#forget(nowMs);
     return orphans;
   }
 
-  #attach(record: StreamRecord, { shard, shardEpoch }: StreamTarget, nowMs: number): void {
+  #lapsed(link: GatewayLink, nowMs: number): boolean {
+    return link.silentFor(nowMs) >= this.#options.leaseMs;
+  }
+
+  #flushLink(link: GatewayLink, nowMs: number): void {
+    if (this.#paused) return;
+    for (const batch of link.flush(nowMs)) this.#publish(batch);
+  }
+
+  #publish(batch: FrameBatch | null): void {
+    if (batch !== null) this.#options.publish(batch);
+  }
+
+  #append(record: StreamRecord, delta: ChoiceDelta): void {
+    if (!record.started) this.#queuedPrefillTokens -= record.identity.promptTokens;
+    this.#bytes -= record.bytes;
+    record.append(delta);
+    this.#bytes += record.bytes;
+    this.#linkOf.get(record)?.mark(record);
+  }
+
+  #end(record: StreamRecord, end: RequestEnd, nowMs: number): void {
+    this.#settle(record);
+    record.end(end, nowMs);
+    this.#ended.add(record);
+    this.#linkOf.get(record)?.mark(record);
+  }
+
+  /** The record is live no longer. */
+  #settle(record: StreamRecord): void {
+    if (this.#live.delete(record) && !record.started) this.#queuedPrefillTokens -= record.identity.promptTokens;
+  }
+
+  #attach(record: StreamRecord, { shard, shardEpoch, nowMs }: StreamTarget): void {
     this.#linkOf.get(record)?.detach(record);
-    const key = `${shard}/${shardEpoch}`;
-    const { worker, epoch } = this.#options;
-    const link = this.#links.get(key) ?? new GatewayLink({ worker, epoch, shard, shardEpoch }, nowMs);
-    this.#links.set(key, link);
+    const key = linkKey(shard, shardEpoch);
+    let link = this.#links.get(key);
+    if (link === undefined) {
+      if (this.#links.size >= MAX_LINKS) this.#dropSilentLink(nowMs);
+      const { worker, epoch } = this.#options;
+      link = new GatewayLink({ worker, epoch, shard, shardEpoch }, nowMs);
+      this.#links.set(key, link);
+    }
     this.#linkOf.set(record, link);
     link.attach(record, nowMs);
   }
 
-  /** Engine ids are `<id>.<attempt>`; output of an attempt that was replaced finds no record. */
+  #dropSilentLink(nowMs: number): void {
+    let silent: string | null = null;
+    let longest = -1;
+    for (const [key, link] of this.#links) {
+      if (link.live.size > 0 || link.silentFor(nowMs) <= longest) continue;
+      [silent, longest] = [key, link.silentFor(nowMs)];
+    }
+    if (silent !== null) this.#links.delete(silent);
+  }
+
+  /** Output of an attempt that was replaced finds no record. */
   #ofEngineId(engineId: string): StreamRecord | undefined {
-    const dot = engineId.lastIndexOf('.');
-    const record = this.#records.get(engineId.slice(0, dot));
-    return record?.attempt === Number(engineId.slice(dot + 1)) ? record : undefined;
+    const record = this.#records.get(engineId.slice(0, engineId.lastIndexOf('.')));
+    return record?.engineId === engineId ? record : undefined;
   }
 
   #forget(nowMs: number): void {
-    let bytes = 0;
-    for (const record of this.#records.values()) bytes += record.bytes;
-    // Insertion order is nearly order of end.
-    for (const record of this.#records.values()) {
-      if (record.endedAtMs === null) continue;
-      if (nowMs - record.endedAtMs < this.#options.retainMs && bytes <= this.#options.maxBytes) continue;
-      bytes -= record.bytes;
+    const { retainMs, maxBytes } = this.#options;
+    for (const record of this.#ended) {
+      if (nowMs - (record.endedAtMs ?? nowMs) < retainMs && this.#bytes <= maxBytes) return;
       this.#drop(record);
     }
   }
 
-  #drop(record: StreamRecord | undefined): void {
-    if (record === undefined) return;
+  #drop(record: StreamRecord): void {
+    this.#settle(record);
+    this.#ended.delete(record);
     this.#linkOf.get(record)?.detach(record);
     this.#linkOf.delete(record);
-    this.#records.delete(record.id);
+    this.#records.delete(record.identity.id);
+    this.#bytes -= record.bytes;
   }
+}
+
+function linkKey(shard: string, shardEpoch: string): string {
+  return `${shard}/${shardEpoch}`;
 }

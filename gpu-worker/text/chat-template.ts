@@ -8,23 +8,33 @@ import type { ChatMessage } from '../../shared/protocol.ts';
 
 const tokenText = v.optional(v.nullable(v.union([v.string(), v.object({ content: v.string() })])));
 const configSchema = v.looseObject({
-  chat_template: v.optional(v.string()),
+  /** One template, or several by name. */
+  chat_template: v.nullish(v.union([v.string(), v.array(v.object({ name: v.string(), template: v.string() }))])),
   bos_token: tokenText,
   eos_token: tokenText,
+  unk_token: tokenText,
+  pad_token: tokenText,
 });
+type TokenizerConfig = v.InferOutput<typeof configSchema>;
 
 export class ChatTemplate {
   readonly #template: Template | null;
-  readonly #tokens: { readonly bos_token: string; readonly eos_token: string };
+  readonly #tokens: Readonly<Record<string, string>>;
 
   /** `chat_template.jinja` wins over tokenizer_config.json; a folder with neither serves no chats. */
   constructor(folder: string) {
     const configFile = join(folder, 'tokenizer_config.json');
     const config = v.parse(configSchema, existsSync(configFile) ? JSON.parse(readFileSync(configFile, 'utf8')) : {});
     const templateFile = join(folder, 'chat_template.jinja');
-    const source = existsSync(templateFile) ? readFileSync(templateFile, 'utf8') : config.chat_template;
-    this.#template = source === undefined ? null : new Template(source);
-    this.#tokens = { bos_token: textOf(config.bos_token), eos_token: textOf(config.eos_token) };
+    const source = existsSync(templateFile) ? readFileSync(templateFile, 'utf8') : defaultTemplate(config);
+    this.#template = source === null ? null : new Template(source);
+    const { bos_token, eos_token, unk_token, pad_token } = config;
+    this.#tokens = {
+      bos_token: textOf(bos_token),
+      eos_token: textOf(eos_token),
+      unk_token: textOf(unk_token),
+      pad_token: textOf(pad_token),
+    };
   }
 
   render(messages: readonly ChatMessage[]): string {
@@ -39,6 +49,11 @@ export class ChatTemplate {
       throw new MillraceError('invalid_value', message, { param: 'messages', cause });
     }
   }
+}
+
+function defaultTemplate({ chat_template: given }: TokenizerConfig): string | null {
+  if (typeof given === 'string') return given;
+  return given?.find(({ name }) => name === 'default')?.template ?? null;
 }
 
 function textOf(token: v.InferOutput<typeof tokenText>): string {

@@ -1,4 +1,7 @@
-/** A request's prompt → token ids. What users write in messages never becomes a control token. */
+/**
+ * A request's prompt → token ids. What users write in messages never becomes a control token; a raw text prompt is
+ * the caller's own template and may hold them.
+ */
 import { randomUUID } from 'node:crypto';
 import { MillraceError } from '../../shared/errors.ts';
 import type { ChatMessage, Prompt } from '../../shared/protocol.ts';
@@ -19,17 +22,27 @@ export class PromptEncoder {
     this.#control = controlTokens.length === 0 ? null : new RegExp(controlTokens.map(escape).join('|'), 'g');
   }
 
+  /** Lower bound of the prompt's tokens, at the cost of a look at its length. */
+  fewestTokens(prompt: Prompt): number {
+    if (prompt.type === 'tokens') return prompt.ids.length;
+    const bytes =
+      prompt.type === 'text'
+        ? Buffer.byteLength(prompt.text)
+        : prompt.messages.reduce((sum, { content }) => sum + Buffer.byteLength(content), 0);
+    return Math.floor(bytes / this.#tokenizer.longestTokenBytes);
+  }
+
   /** Throws a MillraceError that names `messages` or `prompt`. */
   encode(prompt: Prompt): Int32Array {
-    if (prompt.type === 'chat') return Int32Array.from(this.#encodeChat(prompt.messages));
-    const ids = prompt.type === 'text' ? this.#tokenizer.encode(prompt.text, { begin: true }) : prompt.ids;
-    if (ids.length === 0) throw new MillraceError('invalid_value', '`prompt` is empty.', { param: 'prompt' });
-    const bad = ids.findIndex((id) => id >= this.#vocabSize);
-    if (bad >= 0) {
-      const message = `\`prompt[${bad}]\` is ${ids[bad]}, but the model has token ids 0 to ${this.#vocabSize - 1}.`;
-      throw new MillraceError('invalid_value', message, { param: `prompt[${bad}]` });
+    switch (prompt.type) {
+      case 'chat':
+        return filled(this.#encodeChat(prompt.messages), 'messages');
+      case 'text':
+        return filled(this.#tokenizer.encode(prompt.text, { begin: true }), 'prompt');
+      case 'tokens':
+        this.#checkRange(prompt.ids);
+        return filled(prompt.ids, 'prompt');
     }
-    return Int32Array.from(ids);
   }
 
   /**
@@ -41,7 +54,9 @@ export class PromptEncoder {
     const mark = randomUUID();
     const hide = (text: string) =>
       this.#control === null ? text : text.replace(this.#control, (token) => `${mark}${taken.push(token) - 1}#`);
-    const safe = messages.map((message) => ({ ...message, content: hide(message.content) }));
+    const safe = messages.map(({ role, content, name }) => {
+      return { role, content: hide(content), ...(name === undefined ? {} : { name: hide(name) }) };
+    });
     const rendered = this.#template.render(safe);
     if (taken.length === 0) return this.#tokenizer.encode(rendered, { begin: false });
     return rendered
@@ -52,6 +67,18 @@ export class PromptEncoder {
           : this.#tokenizer.encodePlain(taken[Number(part)] ?? ''),
       );
   }
+
+  #checkRange(ids: readonly number[]): void {
+    const bad = ids.findIndex((id) => id >= this.#vocabSize);
+    if (bad < 0) return;
+    const message = `\`prompt[${bad}]\` is ${ids[bad]}, but the model has token ids 0 to ${this.#vocabSize - 1}.`;
+    throw new MillraceError('invalid_value', message, { param: `prompt[${bad}]` });
+  }
+}
+
+function filled(ids: readonly number[], param: 'messages' | 'prompt'): Int32Array {
+  if (ids.length > 0) return Int32Array.from(ids);
+  throw new MillraceError('invalid_value', `\`${param}\` has no tokens: it must not be empty.`, { param });
 }
 
 function escape(text: string): string {

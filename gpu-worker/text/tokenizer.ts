@@ -5,12 +5,15 @@ import { Tokenizer as HubTokenizer } from '@huggingface/tokenizers';
 import * as v from 'valibot';
 
 const fileSchema = v.looseObject({
+  model: v.looseObject({ vocab: v.record(v.string(), v.number()) }),
   added_tokens: v.optional(v.array(v.looseObject({ content: v.string(), special: v.optional(v.boolean()) })), []),
 });
 
 export class Tokenizer {
   /** Strings that the model reads as control tokens, longest first. */
   readonly controlTokens: readonly string[];
+  /** No token stands for more bytes of text. */
+  readonly longestTokenBytes: number;
   readonly #whole: HubTokenizer;
   /** The same without control tokens: their text is only text. */
   readonly #plain: HubTokenizer;
@@ -21,6 +24,11 @@ export class Tokenizer {
     const config = { clean_up_tokenization_spaces: false };
     const special = file.added_tokens.filter((token) => token.special === true);
     this.controlTokens = special.map(({ content }) => content).toSorted((a, b) => b.length - a.length);
+    // Byte-level vocabularies write a byte as a character; detokenizing refuses every other kind at start.
+    let longest = 4;
+    for (const token of Object.keys(file.model.vocab)) longest = Math.max(longest, token.length);
+    for (const { content } of file.added_tokens) longest = Math.max(longest, Buffer.byteLength(content));
+    this.longestTokenBytes = longest;
     this.#whole = new HubTokenizer(file, config);
     const rest = file.added_tokens.filter((token) => token.special !== true);
     this.#plain = new HubTokenizer({ ...file, added_tokens: rest, post_processor: null }, config);
