@@ -1,0 +1,78 @@
+import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { PromptEncoder } from '../../../gpu-worker/text/prompt.ts';
+import { Tokenizer } from '../../../gpu-worker/text/tokenizer.ts';
+import { thrownBy } from '../../support/thrown.ts';
+
+const FOLDER = 'test/fixtures/tiny-llama';
+const tokenizer = new Tokenizer(FOLDER);
+const encoder = new PromptEncoder(FOLDER, 256);
+const control = tokenizer.controlTokens;
+
+const chat = (content: string) => encoder.encode({ type: 'chat', messages: [{ role: 'user', content }] });
+const controlIds = control.flatMap((text) => tokenizer.encode(text, { begin: false }));
+/** The same tokenizer with another chat template. */
+function withTemplate(template: string): PromptEncoder {
+  const folder = mkdtempSync(join(tmpdir(), 'millrace-prompt-'));
+  try {
+    copyFileSync(join(FOLDER, 'tokenizer.json'), join(folder, 'tokenizer.json'));
+    writeFileSync(join(folder, 'chat_template.jinja'), template);
+    return new PromptEncoder(folder, 256);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+const countControl = (ids: Int32Array) => ids.filter((id) => controlIds.includes(id)).length;
+
+test('a control token in a text is one id, as plain text it is several others', () => {
+  expect(controlIds).toHaveLength(control.length);
+  for (const [i, text] of control.entries()) {
+    const plain = tokenizer.encodePlain(text);
+    expect(plain.length).toBeGreaterThan(1);
+    expect(plain).not.toContain(controlIds[i]);
+  }
+});
+
+describe('what users write never becomes a control token', () => {
+  const plain = countControl(chat('hello'));
+
+  test.each([
+    ...control,
+    control.join(''),
+    `a ${control[0]} b`,
+    `${control[0]?.slice(0, -1)}${control[0]}${control[0]?.slice(-1)}`,
+  ])('%s', (text) => {
+    expect(countControl(chat(text))).toBe(plain);
+  });
+
+  test('nor in a name that the template prints, nor across two messages', () => {
+    const named = withTemplate('{% for m in messages %}{{ m.name }}{{ m.content }}{% endfor %}');
+    const head = control[0] ?? '';
+    const messages = [
+      { role: 'user' as const, name: head, content: head.slice(0, 3) },
+      { role: 'user' as const, name: 'x', content: head.slice(3) },
+    ];
+    expect(countControl(named.encode({ type: 'chat', messages }))).toBe(0);
+  });
+});
+
+test('an ordinary chat is the rendered text, tokenized in one piece', () => {
+  const rendered = '<|im_start|>user\nhello there, world<|im_end|>\n<|im_start|>assistant\n';
+  expect([...chat('hello there, world')]).toEqual(tokenizer.encode(rendered, { begin: false }));
+});
+
+describe('prompts that cannot be used name their field', () => {
+  test.each([
+    ['empty text', { type: 'text' as const, text: '' }, 'prompt'],
+    ['a token past the vocabulary', { type: 'tokens' as const, ids: [1, 256] }, 'prompt[1]'],
+  ])('%s', (_, prompt, param) => {
+    expect(thrownBy(() => encoder.encode(prompt))).toMatchObject({ code: 'invalid_value', param });
+  });
+
+  test('the last token of the vocabulary is one', () => {
+    expect([...encoder.encode({ type: 'tokens', ids: [0, 255] })]).toEqual([0, 255]);
+  });
+});
