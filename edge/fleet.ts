@@ -127,7 +127,7 @@ export class Fleet {
     const models = [...new Set(this.workers().flatMap((worker) => worker.models))];
     if (models.length === 0) return new MillraceError('no_worker', 'No worker is available. Try again shortly.');
     if (models.includes(model)) return new MillraceError('no_worker', 'No worker of this model is available.');
-    const message = `The model \`${model.slice(0, 100)}\` does not exist. Available: ${models.join(', ')}.`;
+    const message = `The model \`${model.slice(0, 100)}\` does not exist; GET /v1/models lists those that do.`;
     return new MillraceError('model_not_found', message, { param: 'model' });
   }
 
@@ -158,7 +158,9 @@ export class Fleet {
     const working = new Set<string>();
     for (const live of this.#live.values()) {
       if (!live.ended) working.add(live.worker);
-      if (live.waitingSinceMs !== null && nowMs - live.waitingSinceMs > SLOW_CLIENT_MS) this.#dropSlow(live, nowMs);
+      if (live.detached && live.ended) this.detach(live);
+      else if (!live.detached && live.waitingSinceMs !== null && nowMs - live.waitingSinceMs > SLOW_CLIENT_MS)
+        this.#dropSlow(live, nowMs);
     }
     for (const { worker, seq } of this.#links.dueAcks(working)) {
       bus.publish(subjects.control(worker), { v: protocol.PROTOCOL_VERSION, type: 'ack', shard, shardEpoch, seq });

@@ -95,7 +95,7 @@ export class Gateway extends DurableObject<Env> {
     };
     this.#store.save(info, Date.now());
     if ((await this.ctx.storage.getAlarm()) === null) await this.ctx.storage.setAlarm(Date.now() + PRUNE_INTERVAL_MS);
-    const onGone = job.continues ? () => {} : this.#canceller(fleet, live);
+    const onGone = job.continues ? () => (live.detached = true) : this.#canceller(fleet, live);
     if (signal.aborted) onGone();
     signal.addEventListener('abort', onGone);
     return job.stream ? this.#stream(fleet, { live, info, onGone, resumed: false }) : this.#whole(fleet, live, info);

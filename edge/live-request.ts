@@ -18,6 +18,8 @@ export class LiveRequest {
   readonly worker: string;
   /** The client asked to stop: the abort that follows is a normal end. */
   stopping = false;
+  /** Its client left and wants it to go on: nobody reads, and nobody is too slow. */
+  detached = false;
   #offset: number;
   #text = '';
   #finish: FinishReason | null = null;

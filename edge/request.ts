@@ -68,12 +68,16 @@ const common = {
   ...sampling,
 };
 
+const EMPTY_FIELDS = ['refusal', 'annotations', 'audio', 'function_call', 'tool_calls'] as const;
+const absent = v.nullish(v.null('is not supported yet; remove it'));
 const part = v.object({ type: v.literal('text', 'must be "text": other content is not supported'), text });
 const message = v.strictObject(
   {
     role: v.picklist(['system', 'developer', 'user', 'assistant'], 'must be system, developer, user or assistant'),
     content: v.union([text, v.pipe(v.array(part), v.maxLength(1000))], 'must be a string or a list of text parts'),
     name: optional(v.pipe(text, v.maxLength(64))),
+    // SDKs send an answer's message back whole, empty fields included.
+    ...Object.fromEntries(EMPTY_FIELDS.map((field) => [field, absent])),
   },
   'has a field that is not supported',
 );
@@ -96,7 +100,7 @@ const textSchema = v.object({
     [
       v.pipe(text, v.minLength(1)),
       v.pipe(v.array(within(0, 2 ** 31 - 1, true)), v.minLength(1)),
-      v.pipe(v.tuple([v.pipe(text, v.minLength(1))])),
+      v.strictTuple([v.pipe(text, v.minLength(1))]),
     ],
     'must be one string that is not empty, or one list of token ids; send several prompts as several requests',
   ),
