@@ -3,8 +3,8 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
-    // Models and servers are real: two files at a time on two cores.
-    maxWorkers: 2,
+    // Models and servers are real: one file at a time on two cores.
+    maxWorkers: 1,
     pool: 'forks',
     testTimeout: 30_000,
     hookTimeout: 120_000,

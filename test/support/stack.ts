@@ -1,0 +1,98 @@
+/** Test support: the whole path on real parts, with the tiny fixture model: nats-server, worker process, workerd. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { startEdge, type EdgeProcess } from '../../infra/dev/edge.ts';
+import { startNats, type NatsServer } from '../../infra/dev/nats.ts';
+import { startWorker, type WorkerProcess } from '../../infra/dev/worker.ts';
+
+export const MODEL = 'tiny-llama';
+
+export class Stack implements AsyncDisposable {
+  readonly nats: NatsServer;
+  worker: WorkerProcess;
+  edge: EdgeProcess;
+  /** What the worker printed: one JSON entry a line. */
+  readonly workerLog: string[];
+  readonly edgeLog: string[];
+  readonly #folder: string;
+
+  static async start(flags: readonly string[] = []): Promise<Stack> {
+    const folder = mkdtempSync(join(tmpdir(), 'millrace-test-'));
+    const [workerLog, edgeLog]: [string[], string[]] = [[], []];
+    const nats = await startNats();
+    const [worker, edge] = await Promise.all([
+      startWorker({ nats, model: `test/fixtures/${MODEL}`, flags, onLine: (line) => workerLog.push(line) }),
+      startEdge({ nats, folder, onLine: (line) => edgeLog.push(line) }),
+    ]);
+    return new Stack({ nats, worker, edge, workerLog, edgeLog, folder });
+  }
+
+  private constructor(parts: Pick<Stack, 'nats' | 'worker' | 'edge' | 'workerLog' | 'edgeLog'> & { folder: string }) {
+    this.nats = parts.nats;
+    this.worker = parts.worker;
+    this.edge = parts.edge;
+    this.workerLog = parts.workerLog;
+    this.edgeLog = parts.edgeLog;
+    this.#folder = parts.folder;
+  }
+
+  get headers(): Record<string, string> {
+    return { authorization: `Bearer ${this.edge.apiKey}`, 'content-type': 'application/json' };
+  }
+
+  post(path: string, body: unknown, init: RequestInit = {}): Promise<Response> {
+    const text = typeof body === 'string' ? body : JSON.stringify(body);
+    return fetch(`${this.edge.url}${path}`, { method: 'POST', headers: this.headers, body: text, ...init });
+  }
+
+  get(path: string): Promise<Response> {
+    return fetch(`${this.edge.url}${path}`, { headers: this.headers });
+  }
+
+  /** Value of one of the worker's metrics. */
+  async metric(name: string): Promise<number> {
+    const text = await (await fetch(`${this.worker.url}/metrics`)).text();
+    const line = text
+      .split('\n')
+      .find((each) => each.startsWith(`millrace_${name} `) || each.startsWith(`millrace_${name}{`));
+    return Number(line?.split(' ').at(-1) ?? 0);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.edge[Symbol.asyncDispose]();
+    await this.worker[Symbol.asyncDispose]();
+    await this.nats[Symbol.asyncDispose]();
+    rmSync(this.#folder, { recursive: true, force: true });
+  }
+}
+
+/** Polls until `check` is true. */
+export async function until(check: () => boolean | Promise<boolean>, timeoutMs = 10_000): Promise<void> {
+  const end = Date.now() + timeoutMs;
+  while (!(await check())) {
+    if (Date.now() > end) throw new Error(`still not so after ${timeoutMs} ms: ${check}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+export interface SseEvent {
+  readonly id: number | null;
+  readonly data: string;
+}
+
+/** Events of an SSE body as they come. */
+export async function* sseEvents(response: Response): AsyncGenerator<SseEvent> {
+  let buffer = '';
+  const decoder = new TextDecoder();
+  for await (const chunk of response.body ?? []) {
+    buffer += decoder.decode(chunk, { stream: true });
+    for (let at = buffer.indexOf('\n\n'); at >= 0; at = buffer.indexOf('\n\n')) {
+      const lines = buffer.slice(0, at).split('\n');
+      buffer = buffer.slice(at + 2);
+      const data = lines.find((line) => line.startsWith('data: '))?.slice(6);
+      const id = lines.find((line) => line.startsWith('id: '))?.slice(4);
+      if (data !== undefined) yield { id: id === undefined ? null : Number(id), data };
+    }
+  }
+}
