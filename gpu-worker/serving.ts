@@ -76,10 +76,11 @@ export class Serving {
     }
     const nowMs = Date.now();
     const request = toEngineRequest(submit, this.#rules, { ...this.#admissionLoad(), nowMs });
-    if (known !== undefined && !known.ended) this.#abort(known, 'Replaced by a later attempt.');
     const { promptIds, generatedIds } = request;
     const identity = { id, attempt, promptTokens: promptIds.length, firstOffset: generatedIds.length };
     const record = this.streams.open(identity, { shard, shardEpoch, nowMs });
+    // Now that its record is gone, the earlier attempt ends unheard.
+    if (known !== undefined && !known.ended) this.#abort(known, 'Replaced by a later attempt.');
     this.#parts.engine.add(request);
     this.#parts.log({ event: 'admitted', request: id, attempt, tenant: submit.tenant, promptTokens: promptIds.length });
     return this.#admitted(record);
