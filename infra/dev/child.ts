@@ -13,6 +13,12 @@ export interface ChildOptions {
 
 /** After SIGTERM a child gets so long before SIGKILL. Milliseconds. */
 const GRACE_MS = 15_000;
+/** Waits on a pipe from us; it closes when we die, however that happens: then the group of child $1 is ended too. */
+const MINDER = `
+read -r _
+kill -TERM "-$1" 2>/dev/null || exit
+for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do sleep 1; kill -0 "-$1" 2>/dev/null || exit; done
+kill -KILL "-$1"`;
 
 export class Child implements AsyncDisposable {
   readonly process: ChildProcess;
@@ -39,6 +45,16 @@ export class Child implements AsyncDisposable {
       this.process.once('error', (error) => resolve(String(error)));
       this.process.once('exit', (code, signal) => resolve(signal ?? `code ${code}`));
     });
+    this.#mind();
+  }
+
+  #mind(): void {
+    if (this.process.pid === undefined) return;
+    const args = ['-c', MINDER, 'minder', String(this.process.pid)];
+    const minder = spawn('sh', args, { stdio: ['pipe', 'ignore', 'ignore'], detached: true });
+    minder.on('error', () => {});
+    minder.unref();
+    void this.exited.then(() => minder.kill('SIGKILL'));
   }
 
   get pid(): number {
@@ -84,7 +100,7 @@ export interface ReadyCheck<T> {
   readonly timeoutMs?: number;
 }
 
-/** Polls until `check` gives a value; fails when the child ends first or time runs out. */
+/** Polls until `check` gives a value; fails, and ends the child, when it ends first or time runs out. */
 export async function untilReady<T>(child: Child, { name, check, timeoutMs = 90_000 }: ReadyCheck<T>): Promise<T> {
   const end = Date.now() + timeoutMs;
   while (Date.now() < end) {
@@ -94,5 +110,6 @@ export async function untilReady<T>(child: Child, { name, check, timeoutMs = 90_
       throw new Error(`${name} ended (${await child.exited}) before it was ready:\n${child.lastLines}`);
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
+  await child.stop();
   throw new Error(`${name} was not ready after ${timeoutMs / 1000} s:\n${child.lastLines}`);
 }

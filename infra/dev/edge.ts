@@ -9,6 +9,8 @@ import type { NatsServer } from './nats.ts';
 import { freePort } from './ports.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+/** Run by the Node that runs us: an older one on the PATH is refused by wrangler. */
+const WRANGLER = { command: process.execPath, program: join(ROOT, 'node_modules/wrangler/bin/wrangler.js') };
 /** wrangler looks up hosts of its maker; the dev stack needs none of them. */
 const QUIET = { WRANGLER_SEND_METRICS: 'false', CLOUDFLARE_CF_FETCH_ENABLED: 'false', CI: 'true' };
 
@@ -28,6 +30,8 @@ export interface EdgeOptions {
   /** More bindings, e.g. limits. */
   readonly vars?: Readonly<Record<string, string>>;
   readonly onLine?: (line: string) => void;
+  /** As soon as the process exists, before it is ready. */
+  readonly onChild?: (child: Child) => void;
 }
 
 export interface EdgeProcess extends AsyncDisposable {
@@ -39,7 +43,7 @@ export interface EdgeProcess extends AsyncDisposable {
 
 /** Migrates a local database, seeds a key of tenant `dev`, then starts workerd. */
 export async function startEdge(options: EdgeOptions): Promise<EdgeProcess> {
-  return runEdge(await prepareEdge(options), options.onLine);
+  return runEdge(await prepareEdge(options), options.onLine, options.onChild);
 }
 
 async function prepareEdge({ nats, folder, preferredPort, vars, onLine = () => {} }: EdgeOptions): Promise<EdgeState> {
@@ -68,25 +72,45 @@ async function prepareEdge({ nats, folder, preferredPort, vars, onLine = () => {
 }
 
 /** Starts workerd on prepared state; once more after a kill, it finds its database and objects again. */
-export async function runEdge(state: EdgeState, onLine: (line: string) => void = () => {}): Promise<EdgeProcess> {
+export async function runEdge(
+  state: EdgeState,
+  onLine: (line: string) => void = () => {},
+  onChild?: (child: Child) => void,
+): Promise<EdgeProcess> {
   const inspector = await freePort();
   const child = new Child({
-    command: 'wrangler',
+    command: WRANGLER.command,
     args: [
-      ...['dev', '--ip', '127.0.0.1', '--port', String(state.port), '--inspector-port', String(inspector)],
+      ...[
+        WRANGLER.program,
+        'dev',
+        '--ip',
+        '127.0.0.1',
+        '--port',
+        String(state.port),
+        '--inspector-port',
+        String(inspector),
+      ],
       ...['--persist-to', state.folder, '--env-file', state.envFile, '--show-interactive-dev-session=false'],
     ],
     cwd: ROOT,
     env: QUIET,
     onLine,
   });
+  onChild?.(child);
   const url = `http://127.0.0.1:${state.port}`;
   await untilReady(child, { name: 'the edge', check: async () => ((await fetch(`${url}/live`)).ok ? true : null) });
   return { child, url, apiKey: state.apiKey, state, [Symbol.asyncDispose]: () => child[Symbol.asyncDispose]() };
 }
 
 async function wrangler(args: readonly string[], onLine: (line: string) => void): Promise<void> {
-  const child = new Child({ command: 'wrangler', args, cwd: ROOT, env: QUIET, onLine: () => {} });
+  const child = new Child({
+    command: WRANGLER.command,
+    args: [WRANGLER.program, ...args],
+    cwd: ROOT,
+    env: QUIET,
+    onLine: () => {},
+  });
   const how = await child.exited;
   if (how === 'code 0') return;
   onLine(child.lastLines);

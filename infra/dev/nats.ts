@@ -23,12 +23,21 @@ export interface NatsServer extends AsyncDisposable {
 
 export interface NatsOptions {
   readonly onLine?: (line: string) => void;
+  /** What the search for a server does, when that takes long. */
+  readonly onProgress?: (line: string) => void;
+  /** As soon as the process exists, before it is ready. */
+  readonly onChild?: (child: Child) => void;
   /** To come back on the same ports and passwords after a stop. */
   readonly like?: NatsServer;
 }
 
-export async function startNats({ onLine = () => {}, like }: NatsOptions = {}): Promise<NatsServer> {
-  const binary = await findNatsServer(onLine);
+export async function startNats({
+  onLine = () => {},
+  onProgress,
+  onChild,
+  like,
+}: NatsOptions = {}): Promise<NatsServer> {
+  const binary = await findNatsServer(onProgress);
   const port = like === undefined ? await freePort() : Number(new URL(like.url).port);
   const wsPort = like === undefined ? await freePort() : Number(new URL(like.wsUrl).port);
   const worker = like?.worker ?? { user: 'worker', password: secret() };
@@ -40,6 +49,7 @@ export async function startNats({ onLine = () => {}, like }: NatsOptions = {}): 
     NATS_GATEWAY_PASSWORD: gateway.password,
   };
   const child = new Child({ command: binary, args: ['-c', CONFIG], env, onLine });
+  onChild?.(child);
   const check = async () => ((await accepts(port)) && (await accepts(wsPort)) ? true : null);
   await untilReady(child, { name: 'nats-server', check, timeoutMs: 10_000 });
   return {

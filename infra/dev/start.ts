@@ -1,10 +1,10 @@
 /** `npm start`: nats-server, a worker with the embedded model and the edge on workerd, until Ctrl-C. */
+import { rmSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import type { Child } from './child.ts';
-import { startEdge } from './edge.ts';
-import { startNats } from './nats.ts';
-import type { NatsServer } from './nats.ts';
+import { untilReady, type Child } from './child.ts';
+import { startEdge, type EdgeProcess } from './edge.ts';
+import { startNats, type NatsServer } from './nats.ts';
 import { startWorker } from './worker.ts';
 
 const HELP = `npm start [-- options]
@@ -28,28 +28,46 @@ type Nats = Pick<NatsServer, 'url' | 'wsUrl' | 'worker' | 'gateway'>;
 
 /** Children in order of start; they end in reverse. */
 const parts: { readonly name: string; readonly child: Child }[] = [];
+/** Local state of the edge. */
+const folder = fileURLToPath(new URL(`../../.wrangler/start-${process.pid}`, import.meta.url));
 let ending = false;
+let lastSignalMs = Number.NEGATIVE_INFINITY;
 
 function printer(name: string): (line: string) => void {
   return (line) => {
-    if (values.verbose || /error|warn|fatal|building|taking/i.test(line)) console.log(`[${name}] ${line}`);
+    if (values.verbose || /error|warn|fatal/i.test(line)) console.log(`[${name}] ${line}`);
   };
 }
 
-async function end(code: number): Promise<never> {
-  if (ending) process.exit(1);
+/** Ends every part once and then the process; later calls change nothing. */
+async function end(code: number): Promise<void> {
+  if (ending) return;
   ending = true;
   for (const { name, child } of parts.toReversed()) console.log(`[${name}] ended: ${await child.stop()}`);
+  rmSync(folder, { recursive: true, force: true });
   process.exit(code);
 }
 
-function watch(name: string, child: Child): void {
-  parts.push({ name, child });
-  void child.exited.then((how) => {
-    if (ending) return;
-    console.error(`\n[${name}] ended unexpectedly (${how}). Its last lines:\n${child.lastLines}`);
-    return end(1);
-  });
+function fail(message: string): Promise<void> {
+  if (!ending) console.error(`\n${message}`);
+  return end(1);
+}
+
+/** The stack lives as long as each of its parts. */
+function watch(name: string): (child: Child) => void {
+  return (child) => {
+    parts.push({ name, child });
+    if (ending) child.kill('SIGTERM');
+    void child.exited.then((how) => fail(`[${name}] ended unexpectedly (${how}). Its last lines:\n${child.lastLines}`));
+  };
+}
+
+/** A second one does not wait; within a second it is the same one, which npm passes on once more. */
+function onSignal(): void {
+  const nowMs = performance.now();
+  if (ending && nowMs - lastSignalMs > 1000) process.exit(1);
+  lastSignalMs = nowMs;
+  void end(0);
 }
 
 /** A running server by NATS_URL, or one of our own. */
@@ -59,9 +77,22 @@ async function nats(): Promise<Nats> {
     if (wsUrl === undefined) throw new Error('NATS_URL is set but NATS_WS_URL is not: the edge connects by WebSocket.');
     return { url, wsUrl, worker: { user, password }, gateway: { user, password } };
   }
-  const server = await startNats({ onLine: printer('nats') });
-  watch('nats', server.child);
-  return server;
+  return startNats({
+    onLine: printer('nats'),
+    onProgress: (line) => console.log(`[nats] ${line}`),
+    onChild: watch('nats'),
+  });
+}
+
+/** The served model's name once the edge sees the worker. */
+async function servedModel(edge: EdgeProcess): Promise<string> {
+  const headers = { authorization: `Bearer ${edge.apiKey}` };
+  const check = async () => {
+    const response = await fetch(`${edge.url}/v1/models`, { headers });
+    const { data = [] } = (await response.json()) as { readonly data?: readonly { readonly id: string }[] };
+    return data[0]?.id ?? null;
+  };
+  return untilReady(edge.child, { name: 'the way from edge to worker', check, timeoutMs: 15_000 });
 }
 
 async function main(): Promise<void> {
@@ -71,19 +102,14 @@ async function main(): Promise<void> {
   progress('nats-server …');
   const bus = await nats();
   progress('worker (loads the model) and edge (workerd) …');
-  const folder = fileURLToPath(new URL(`../../.wrangler/start-${process.pid}`, import.meta.url));
   const [worker, edge] = await Promise.all([
-    startWorker({ nats: bus, model: values.model, onLine: printer('worker') }),
-    startEdge({ nats: bus, folder, preferredPort: Number(values.port), onLine: printer('edge') }),
+    startWorker({ nats: bus, model: values.model, onLine: printer('worker'), onChild: watch('worker') }),
+    startEdge({
+      ...{ nats: bus, folder, preferredPort: Number(values.port) },
+      ...{ onLine: printer('edge'), onChild: watch('edge') },
+    }),
   ]);
-  watch('worker', worker.child);
-  watch('edge', edge.child);
-  const models = (await (
-    await fetch(`${edge.url}/v1/models`, { headers: { authorization: `Bearer ${edge.apiKey}` } })
-  ).json()) as {
-    readonly data?: readonly { readonly id: string }[];
-  };
-  const model = models.data?.[0]?.id ?? 'millrace-mini';
+  const model = await servedModel(edge);
   progress('ready');
   console.log(`
   URL       ${edge.url}/v1
@@ -102,9 +128,6 @@ async function main(): Promise<void> {
 if (values.help) {
   console.log(HELP);
 } else {
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => void end(0));
-  await main().catch((error: unknown) => {
-    console.error(`\n${error instanceof Error ? error.message : String(error)}`);
-    return end(1);
-  });
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, onSignal);
+  await main().catch((error: unknown) => fail(error instanceof Error ? error.message : String(error)));
 }

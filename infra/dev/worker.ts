@@ -13,6 +13,8 @@ export interface WorkerOptions {
   /** More flags of gpu-worker/main.ts. */
   readonly flags?: readonly string[];
   readonly onLine?: (line: string) => void;
+  /** As soon as the process exists, before it is ready. */
+  readonly onChild?: (child: Child) => void;
 }
 
 export interface WorkerProcess extends AsyncDisposable {
@@ -27,6 +29,7 @@ export async function startWorker({
   model,
   flags = [],
   onLine = () => {},
+  onChild,
 }: WorkerOptions): Promise<WorkerProcess> {
   const port = await freePort();
   const url = `http://127.0.0.1:${port}`;
@@ -42,6 +45,7 @@ export async function startWorker({
     },
     onLine,
   });
+  onChild?.(child);
   const check = async () => ((await fetch(`${url}/health`)).ok ? true : null);
   await untilReady(child, { name: 'the worker', check });
   return { child, url, [Symbol.asyncDispose]: () => child[Symbol.asyncDispose]() };
