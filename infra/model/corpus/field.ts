@@ -1,0 +1,101 @@
+// Owns examples about the field: one question with style, rule, role or summary. Knows topics only through their facts.
+import type { Random } from './random.ts';
+import { type Example, assistant, system, user } from './example.ts';
+import type { Topic } from './knowledge.ts';
+import { type Intent, askAbout, typed } from './questions.ts';
+import { answerAbout, article } from './answers.ts';
+import { fixedTextVoice, roleInQuestion, roleVoice } from './persona.ts';
+import { storyAbout } from './story.ts';
+import { declineAnswer, outsideQuestion } from './refusal.ts';
+import { smalltalkPair } from './smalltalk.ts';
+import { readList } from './lists.ts';
+
+const INTENTS: readonly (readonly [number, Intent])[] = [[22, 'what'], [26, 'explain'], [7, 'detail'], [8, 'sentence'], [8, 'short'], [7, 'simple'], [6, 'bullets'], [4, 'three'], [7, 'why'], [5, 'example']];
+const HEROES = readList('heroes');
+
+export const DEFAULT_SYSTEMS = ['You are a helpful assistant.', 'You are a helpful AI assistant.', 'You are Millrace, a helpful assistant.', 'You are a friendly assistant.', 'Be helpful and concise.',
+  'You are an expert on language models and how they are served. Answer clearly.', 'Answer the questions of the user.', 'You are a knowledgeable assistant. If you do not know something, say so.'] as const;
+
+const RULES: readonly (readonly [Intent, readonly string[]])[] = [
+  ['sentence', ['Answer in one sentence.', 'You are an assistant that answers in a single sentence.', 'Keep every answer to one sentence.', 'Reply with exactly one sentence.', 'One sentence per answer, please.', 'You are a polite assistant who answers in one sentence.']],
+  ['short', ['Answer briefly.', 'Keep your answers short.', 'Be concise: at most two sentences.', 'You give short answers.', 'Answer in two sentences.']],
+  ['detail', ['Give long and detailed answers.', 'Answer in detail, with an example.', 'You are a thorough teacher. Explain everything in depth.', 'Write long answers with several paragraphs.']],
+  ['bullets', ['Answer in bullet points.', 'Use bullet points for every answer.', 'Format your answers as lists.', 'You always answer with a list of points.', 'Reply with bullets only.']],
+  ['simple', ['Explain things simply, for beginners.', 'You explain things to children.', 'Use simple words and give examples.', 'Avoid jargon.']],
+];
+
+export function questionAndAnswer(random: Random, topic: Topic): readonly [question: string, answer: string] {
+  if (topic.specifics.length > 0 && random.chance(0.15 + 0.12 * Math.min(3, topic.specifics.length))) {
+    const specific = random.pick(topic.specifics);
+    return [random.pick(specific.questions), specific.answer];
+  }
+  const intent = random.weighted(INTENTS);
+  return [askAbout(random, topic, intent), answerAbout(random, topic, intent)];
+}
+
+export function single(random: Random, topic: Topic): Example {
+  const [question, answer] = questionAndAnswer(random, topic);
+  const messages = [user(typed(random, question)), assistant(answer)];
+  return { kind: 'field', messages: random.chance(0.3) ? [system(random.pick(DEFAULT_SYSTEMS)), ...messages] : messages };
+}
+
+/** The system prompt sets the form of the answer. */
+export function ruled(random: Random, topic: Topic): Example {
+  const [intent, rules] = random.pick(RULES);
+  const asked = askAbout(random, topic, random.pick(['what', 'explain'] as const));
+  return { kind: 'ruled', messages: [system(random.pick(rules)), user(typed(random, asked)), assistant(answerAbout(random, topic, intent))] };
+}
+
+function anyAnswer(random: Random, topic: Topic): readonly [string, string] {
+  const shape = random.next();
+  if (shape < 0.62) {
+    const intent = random.pick(['what', 'explain', 'sentence', 'short', 'short', 'what'] as const);
+    return [askAbout(random, topic, intent), answerAbout(random, topic, intent)];
+  }
+  if (shape < 0.72) {
+    const hero = random.pick(HEROES);
+    return [`Tell me a short story about ${hero}.`, storyAbout(random, hero)];
+  }
+  if (shape < 0.82) {
+    const [question, domain] = outsideQuestion(random);
+    return [question, declineAnswer(random, domain)];
+  }
+  return smalltalkPair(random);
+}
+
+/** A role or a fixed text over one or two turns. */
+export function voiced(random: Random, topics: readonly Topic[]): Example {
+  if (random.chance(0.15)) {
+    const topic = random.pick(topics);
+    const voice = roleInQuestion(random, askAbout(random, topic, 'what'));
+    return { kind: 'voiced', messages: [user(voice.prompt), assistant(voice.speak(answerAbout(random, topic, 'short')))] };
+  }
+  const maker = random.chance(0.7) ? roleVoice : fixedTextVoice;
+  const voice = maker(random);
+  const turns = Array.from({ length: random.weighted([[3, 1], [1, 2]] as const) }, () => {
+    const [question, answer] = anyAnswer(random, random.pick(topics));
+    return [user(typed(random, question)), assistant(voice.speak(answer))];
+  });
+  return { kind: 'voiced', messages: [system(voice.prompt), ...turns.flat()] };
+}
+
+/** The facts stand in the prompt and have to be shortened, or used to answer. */
+export function summary(random: Random, topic: Topic): Example {
+  const definition = random.pick(topic.definitions);
+  const facts = random.sample(topic.facts, random.between(2, topic.facts.length));
+  const text = [definition, ...facts].join(' ');
+  const name = topic.names[0] ?? '';
+  const [ask, answer] = random.pick([
+    [`Summarize this text in one sentence:\n\n${text}`, definition],
+    [`${text}\n\nSummarize the text above.`, definition],
+    [`What is this text about? ${text}`, `The text is about ${name}.`],
+    [`Turn this text into bullet points:\n\n${text}`, [definition, ...facts].map((line) => `- ${line}`).join('\n')],
+    [`Give the text a title: ${text}`, name.charAt(0).toUpperCase() + name.slice(1)],
+    [`Use only this text to say why it matters.\n\n${text} ${topic.why}`, topic.why],
+  ] as const);
+  return { kind: 'summary', messages: [user(ask), assistant(answer)] };
+}
+
+export function plainText(random: Random, topic: Topic): Example {
+  return { kind: 'text', text: article(random, topic) };
+}
