@@ -1,4 +1,6 @@
 /** Composition root of the worker: config → health → engine → bus; signals → drain. */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { MillraceError } from '../shared/errors.ts';
 import { ConfigError, helpText, readConfig, type Config } from './config.ts';
 import { EngineClient } from './engine/engine-client.ts';
@@ -30,6 +32,9 @@ class WorkerProcess {
 
   async start(): Promise<void> {
     const config = this.#config;
+    if (!existsSync(join(config.model, 'config.json'))) {
+      throw new ConfigError(`--model (MILLRACE_MODEL) is "${config.model}": there is no config.json in that folder`);
+    }
     const http = await startHealth({
       host: config.httpHost,
       port: config.httpPort,

@@ -6,20 +6,15 @@ import { ERRORS, MillraceError, toMillraceError } from '../shared/errors.ts';
 import * as protocol from '../shared/protocol.ts';
 import type { ControlReply, Heartbeat, Submit, SubmitReply } from '../shared/protocol.ts';
 import { modelKey, subjects, WORKER_QUEUE } from '../shared/subjects.ts';
-import { engineId } from './requests.ts';
+import { drainingError } from './admission.ts';
 import { Serving, type ServingParts } from './serving.ts';
+import { SubmitLine } from './submit-line.ts';
 
 export interface WorkerParts extends Omit<ServingParts, 'epoch' | 'publish'> {
   /** A gateway asked for a drain: the process is to end. */
   readonly onDrain: () => void;
   /** The bus is lost for good. */
   readonly onLost: (reason: string) => void;
-}
-
-/** A submit that waits for its turn, and whoever asks for it. */
-interface PendingSubmit {
-  readonly submit: Submit;
-  readonly messages: Msg[];
 }
 
 const SWEEP_INTERVAL_MS = 250;
@@ -32,7 +27,7 @@ export class BusWorker {
   readonly #nats: NatsConnection;
   readonly #serving: Serving;
   readonly #queueSubscriptions: Subscription[] = [];
-  readonly #pending = new Map<string, PendingSubmit>();
+  readonly #line = new SubmitLine((submit) => this.#submitReply(submit));
   readonly #timers: NodeJS.Timeout[];
   #connected = true;
   #closing = false;
@@ -50,7 +45,10 @@ export class BusWorker {
       reconnectTimeWait: 250,
       pingInterval: 5_000,
     });
-    return new BusWorker(parts, nats);
+    const worker = new BusWorker(parts, nats);
+    // Whoever waits for the start may submit at once: the server has the subscriptions by now.
+    await nats.flush();
+    return worker;
   }
 
   private constructor(parts: WorkerParts, nats: NatsConnection) {
@@ -87,7 +85,7 @@ export class BusWorker {
   /** Refuses new work, lets what runs end (bounded) and its frames be acked, then leaves the bus. */
   async drain(): Promise<void> {
     const serving = this.#serving;
-    serving.draining = true;
+    this.#stopAdmitting();
     for (const subscription of this.#queueSubscriptions) subscription.unsubscribe();
     this.#beat();
     await until(() => this.live === 0, this.#parts.config.drainTimeoutMs);
@@ -101,7 +99,7 @@ export class BusWorker {
   /** Every live request ends in this error; gateways hear of it before the worker leaves the bus. */
   async fail(error: MillraceError): Promise<void> {
     const serving = this.#serving;
-    serving.draining = true;
+    this.#stopAdmitting();
     serving.failAll(error);
     const wait = Math.min(this.#parts.config.leaseMs, LAST_ACKS_MS);
     await until(() => serving.streams.unacked(Date.now()) === 0, wait);
@@ -115,6 +113,12 @@ export class BusWorker {
     if (this.#nats.isClosed()) return;
     await Promise.race([this.#nats.drain().catch(() => {}), sleep(LEAVE_MS)]);
     await this.#nats.close();
+  }
+
+  /** Whoever stands in line hears it now, not after the worker has left. */
+  #stopAdmitting(): void {
+    this.#serving.draining = true;
+    this.#line.dismiss(() => true, refusalOf(drainingError()));
   }
 
   #subscribe(): void {
@@ -158,30 +162,20 @@ export class BusWorker {
     }
   }
 
-  /** Submits wait in line, one per turn of the event loop: tokenizing a burst delays no frame, ack or cancel. */
   #onSubmit(message: Msg): void {
+    const answer = (reply: SubmitReply) => respond(message, reply);
     try {
       const submit = protocol.decodeMessage(protocol.submitSchema, message.data);
-      const key = engineId(submit);
-      const same = this.#pending.get(key);
-      if (same !== undefined) return void same.messages.push(message);
-      const known = this.#serving.streams.find(submit.id) !== undefined;
-      if (!known && this.#pending.size >= this.#serving.room) throw this.#serving.crowded();
-      this.#pending.set(key, { submit, messages: [message] });
-      if (this.#pending.size === 1) setImmediate(() => this.#takeSubmit());
+      if (this.#line.join(submit, answer)) return;
+      const serving = this.#serving;
+      if (serving.streams.find(submit.id) === undefined) {
+        if (serving.draining) throw drainingError();
+        if (this.#line.length >= serving.room) throw serving.crowded();
+      }
+      this.#line.push(submit, answer);
     } catch (thrown) {
-      respond(message, this.#refusal(thrown));
+      answer(this.#refusal(thrown));
     }
-  }
-
-  #takeSubmit(): void {
-    for (const [key, { submit, messages }] of this.#pending) {
-      this.#pending.delete(key);
-      const reply = this.#submitReply(submit);
-      for (const message of messages) respond(message, reply);
-      break;
-    }
-    if (this.#pending.size > 0) setImmediate(() => this.#takeSubmit());
   }
 
   #submitReply(submit: Submit): SubmitReply {
@@ -193,14 +187,12 @@ export class BusWorker {
   }
 
   #refusal(thrown: unknown): SubmitReply {
-    const { code, message, param, retryAfterMs, cause } = toMillraceError(thrown);
-    this.#parts.metrics.rejected(code);
-    if (ERRORS[code].blame === 'system') this.#parts.log({ event: 'refused', code, error: String(cause ?? message) });
-    const extra = {
-      ...(param === undefined ? {} : { param }),
-      ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
-    };
-    return { type: 'refused', code, message, ...extra };
+    const error = toMillraceError(thrown);
+    this.#parts.metrics.rejected(error.code);
+    if (ERRORS[error.code].blame === 'system') {
+      this.#parts.log({ event: 'refused', code: error.code, error: String(error.cause ?? error.message) });
+    }
+    return refusalOf(error);
   }
 
   #onControl(message: Msg): void {
@@ -248,13 +240,8 @@ export class BusWorker {
 
   /** In line, waiting, running or ended. */
   #cancel(id: string): boolean {
-    for (const [key, { submit, messages }] of this.#pending) {
-      if (submit.id !== id) continue;
-      this.#pending.delete(key);
-      const reply = this.#refusal(new MillraceError('request_cancelled', 'The request was cancelled.'));
-      for (const message of messages) respond(message, reply);
-      return true;
-    }
+    const cancelled = new MillraceError('request_cancelled', 'The request was cancelled.');
+    if (this.#line.dismiss((submit) => submit.id === id, refusalOf(cancelled))) return true;
     return this.#serving.cancel(id);
   }
 
@@ -271,6 +258,11 @@ export class BusWorker {
       this.#parts.log({ event: 'publish-failed', error: String(error) });
     }
   }
+}
+
+function refusalOf({ code, message, param, retryAfterMs }: MillraceError): SubmitReply {
+  const extra = { ...(param === undefined ? {} : { param }), ...(retryAfterMs === undefined ? {} : { retryAfterMs }) };
+  return { type: 'refused', code, message, ...extra };
 }
 
 /** A sender without a reply subject wants no answer; one who left with the connection gets none. */

@@ -1,0 +1,146 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { Child } from '../../../infra/dev/child.ts';
+import { startNats, type NatsServer } from '../../../infra/dev/nats.ts';
+import { freePort } from '../../../infra/dev/ports.ts';
+import { startWorker } from '../../../infra/dev/worker.ts';
+import { HandGateway } from '../../support/hand-gateway.ts';
+import { MODEL, until } from '../../support/stack.ts';
+
+const FOLDER = `test/fixtures/${MODEL}`;
+
+let nats: NatsServer;
+beforeAll(async () => {
+  nats = await startNats();
+}, 300_000);
+afterAll(() => nats[Symbol.asyncDispose]());
+
+const gatewayOf = (worker: string) => HandGateway.connect(nats, { worker, model: MODEL, shardEpoch: 'e1' });
+
+/** A worker that nobody waits for. */
+async function launch(args: readonly string[], env: Readonly<Record<string, string>> = {}, model = FOLDER) {
+  const port = await freePort();
+  const lines: string[] = [];
+  const child = new Child({
+    command: process.execPath,
+    args: ['gpu-worker/main.ts', '--model', model, '--http-port', String(port), ...args],
+    env: { NATS_URL: nats.url, NATS_USER: nats.worker.user, NATS_PASSWORD: nats.worker.password, ...env },
+    onLine: (line) => lines.push(line),
+  });
+  return { child, lines, url: `http://127.0.0.1:${port}` };
+}
+
+test('health: 503 while loading and draining, live all the time; metrics count; two signals end at once', async () => {
+  const { child, url } = await launch(['--worker-id', 'w1']);
+  await using _ = child;
+  const status = async (path: string) => (await fetch(url + path)).status;
+  await until(
+    () =>
+      fetch(url).then(
+        () => true,
+        () => false,
+      ),
+    20_000,
+  );
+  const first = await fetch(`${url}/health`);
+  expect([first.status, await first.json()]).toEqual([503, { status: 'loading' }]);
+  expect(await status('/live')).toBe(200);
+  await until(async () => (await status('/health')) === 200, 20_000);
+  expect(await status('/else')).toBe(404);
+  expect((await fetch(url, { method: 'POST' })).status).toBe(405);
+
+  await using gateway = await gatewayOf('w1');
+  await gateway.submit('a', {}, { maxTokens: 4, ignoreEos: true });
+  await until(() => gateway.ends('a').length > 0);
+  expect(await gateway.submit('b', { model: 'else' })).toMatchObject({ code: 'model_not_found' });
+  const metrics = await (await fetch(`${url}/metrics`)).text();
+  for (const line of [
+    'millrace_request_success_total{finished_reason="length"} 1',
+    'millrace_prompt_tokens_total 3',
+    'millrace_generation_tokens_total 4',
+    'millrace_inter_token_latency_seconds_count 3',
+    'millrace_time_to_first_token_seconds_count 1',
+    'millrace_admission_rejections_total{code="model_not_found"} 1',
+    'millrace_num_requests_running 0',
+  ]) {
+    expect(metrics.split('\n')).toContain(line);
+  }
+
+  // 250 tokens on each of 64 requests keep it busy for longer than this takes.
+  await Promise.all(
+    Array.from({ length: 64 }, (_, i) => gateway.submit(`d${i}`, {}, { maxTokens: 250, ignoreEos: true })),
+  );
+  child.kill('SIGTERM');
+  await until(async () => (await status('/health')) === 503);
+  expect(await status('/live')).toBe(200);
+  child.kill('SIGTERM');
+  expect(await child.exited).toBe('code 1');
+});
+
+test('SIGTERM drains: what runs ends well, the process exits 0', async () => {
+  await using worker = await startWorker({ nats, model: FOLDER, flags: ['--worker-id', 'w2'] });
+  await using gateway = await gatewayOf('w2');
+  const ids = Array.from({ length: 16 }, (_, i) => `r${i}`);
+  await Promise.all(ids.map((id) => gateway.submit(id, {}, { maxTokens: 200, ignoreEos: true })));
+  worker.child.kill('SIGTERM');
+  expect(await worker.child.exited).toBe('code 0');
+  for (const id of ids) {
+    expect(gateway.output(id)).toHaveLength(200);
+    expect(gateway.ends(id)).toMatchObject([{ type: 'stream-end', usage: { completionTokens: 200 } }]);
+  }
+});
+
+test('a drain order over the bus ends the process like SIGTERM', async () => {
+  await using worker = await startWorker({ nats, model: FOLDER, flags: ['--worker-id', 'w3'] });
+  await using gateway = await gatewayOf('w3');
+  expect(await gateway.control({ type: 'drain' })).toEqual({ ok: true });
+  expect(await worker.child.exited).toBe('code 0');
+});
+
+test('a step that does not end: every live request gets an error, the process ends', async () => {
+  // One step of 512 prompts takes much longer than the 100 ms allowed.
+  const flags = [
+    ...['--worker-id', 'w4', '--step-timeout-ms', '100', '--max-num-seqs', '512'],
+    ...['--max-num-batched-tokens', '200000', '--max-queued-prefill-tokens', '200000', '--threads', '1'],
+  ];
+  await using worker = await startWorker({ nats, model: FOLDER, flags });
+  await using gateway = await gatewayOf('w4');
+  const prompt = { type: 'tokens', ids: Array.from({ length: 250 }, (_, i) => i) };
+  const ids = Array.from({ length: 512 }, (_, i) => `h${i}`);
+  const submits = ids.map((id) => gateway.submit(id, { prompt }, { maxTokens: 2, ignoreEos: true }));
+  // The first step takes many of them, so some may come when the worker has given up already.
+  const replies = await Promise.allSettled(submits);
+  expect(await worker.child.exited).toBe('SIGKILL');
+  const admitted = ids.filter((_, i) => {
+    const reply = replies[i];
+    return reply?.status === 'fulfilled' && reply.value['type'] === 'admitted';
+  });
+  expect(admitted.length).toBeGreaterThan(0);
+  for (const id of admitted) expect(gateway.ends(id)).toHaveLength(1);
+  expect(admitted.flatMap((id) => gateway.ends(id))).toContainEqual(
+    expect.objectContaining({ type: 'stream-error', code: 'server_error' }),
+  );
+}, 60_000);
+
+describe('a worker that cannot start says why and ends', () => {
+  test.each([
+    ['a bad flag', ['--threads', '0'], {}, 'code 2', /--threads/],
+    ['a wrong password', [], { NATS_PASSWORD: 'wrong' }, 'code 1', /authorization/i],
+    ['no nats-server', [], { NATS_URL: 'nats://127.0.0.1:1' }, 'code 1', /could not start/],
+  ])('%s', async (_, args, env, exit, message) => {
+    const { child, lines } = await launch(args, env);
+    expect(await child.exited).toBe(exit);
+    expect(lines.join('\n')).toMatch(message);
+  });
+
+  test('no such folder', async () => {
+    const { child, lines } = await launch([], {}, 'no/such/folder');
+    expect(await child.exited).toBe('code 2');
+    expect(lines.join('\n')).toMatch(/--model .*config\.json/);
+  });
+
+  test('--help lists every flag and exits 0', async () => {
+    const { child, lines } = await launch(['--help']);
+    expect(await child.exited).toBe('code 0');
+    expect(lines.join('\n')).toMatch(/--step-timeout-ms/);
+  });
+});
