@@ -25,11 +25,14 @@ export class PromptEncoder {
   /** Lower bound of the prompt's tokens, at the cost of a look at its length. */
   fewestTokens(prompt: Prompt): number {
     if (prompt.type === 'tokens') return prompt.ids.length;
-    const bytes =
-      prompt.type === 'text'
-        ? Buffer.byteLength(prompt.text)
-        : prompt.messages.reduce((sum, { content }) => sum + Buffer.byteLength(content), 0);
-    return Math.floor(bytes / this.#tokenizer.longestTokenBytes);
+    if (prompt.type === 'text') return this.#fewestOf(prompt.text);
+    const ofContents = prompt.messages.reduce((sum, { content }) => sum + this.#fewestOf(content), 0);
+    // Templates give every message a token at least.
+    return Math.max(ofContents, prompt.messages.length);
+  }
+
+  #fewestOf(text: string): number {
+    return Math.floor(Buffer.byteLength(text) / this.#tokenizer.longestTokenBytes);
   }
 
   /** Throws a MillraceError that names `messages` or `prompt`. */

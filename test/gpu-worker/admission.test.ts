@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { checkCapacity, checkTokens } from '../../gpu-worker/admission.ts';
+import { checkCapacity, checkLength, checkTokens } from '../../gpu-worker/admission.ts';
 import { thrownBy } from '../support/thrown.ts';
 
 const LIMITS = { slots: 2, maxWaiting: 3, maxQueuedPrefillTokens: 100, maxModelLen: 50 };
@@ -50,4 +50,11 @@ describe('tokens', () => {
     expect(checkTokens(limits, busy, ask(5))).toBe(45);
     expect(thrownBy(() => checkTokens(limits, busy, ask(6)))).toMatchObject({ code: 'slow_down' });
   });
+});
+
+test('a prompt that cannot fit by its size alone is refused before it is tokenized', () => {
+  expect(() => checkLength(LIMITS, { fewestTokens: 49, param: 'prompt' })).not.toThrow();
+  const refusal = thrownBy(() => checkLength(LIMITS, { fewestTokens: 50, param: 'prompt' }));
+  expect(refusal).toMatchObject({ code: 'context_length_exceeded', param: 'prompt' });
+  expect(String(refusal)).toMatch(/50 tokens.*at least 50/);
 });

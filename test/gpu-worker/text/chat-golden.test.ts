@@ -67,3 +67,14 @@ test('messages that the template refuses are the caller’s mistake, told withou
   expect(error).toMatchObject({ code: 'invalid_value', param: 'messages' });
   expect(String(error)).not.toContain('Two user messages');
 });
+
+test('a million bytes in tiny messages, or in one, are known to be long without being tokenized', () => {
+  const encoder = new PromptEncoder('test/fixtures/chat/chatml', 10_000);
+  const tiny = Array.from({ length: 50_000 }, (): ChatMessage => ({ role: 'user', content: '' }));
+  const one: ChatMessage[] = [{ role: 'user', content: ' '.repeat(1_000_000) }];
+  const begin = performance.now();
+  for (const messages of [tiny, one]) {
+    expect(encoder.fewestTokens({ type: 'chat', messages })).toBeGreaterThan(40_000);
+  }
+  expect(performance.now() - begin).toBeLessThan(100);
+});
