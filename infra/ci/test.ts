@@ -1,6 +1,6 @@
 /** The test command: every check in turn, cheapest first, with its time. `--check` leaves out what runs code. */
 import { spawnSync } from 'node:child_process';
-import { readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { findNatsServer } from '../nats/find.ts';
@@ -17,7 +17,8 @@ const CHECKS: readonly Stage[] = [
   { name: 'structure', command: ['node', 'infra/ci/structure.ts'] },
 ];
 
-function run({ name, command: [program = '', ...args] }: Stage): void {
+/** Runs a stage; a failed one ends the process, `onEnd` first. */
+function run({ name, command: [program = '', ...args] }: Stage, onEnd: () => void = () => {}): void {
   const begin = performance.now();
   console.log(`\n── ${name}: ${program} ${args.join(' ')}`);
   const env = {
@@ -28,6 +29,7 @@ function run({ name, command: [program = '', ...args] }: Stage): void {
   };
   const { status, error } = spawnSync(program, args, { stdio: 'inherit', env });
   const seconds = ((performance.now() - begin) / 1000).toFixed(1);
+  onEnd();
   if (status !== 0) {
     console.error(`\n✗ ${name} failed after ${seconds} s${error === undefined ? '' : `: ${error.message}`}`);
     process.exit(1);
@@ -36,14 +38,16 @@ function run({ name, command: [program = '', ...args] }: Stage): void {
 }
 
 function runTests(): void {
-  const report = join(tmpdir(), `millrace-tests-${process.pid}.json`);
-  run({
-    name: 'tests',
-    command: ['vitest', 'run', '--reporter=default', '--reporter=json', `--outputFile.json=${report}`],
+  const folder = mkdtempSync(join(tmpdir(), 'millrace-tests-'));
+  const report = join(folder, 'report.json');
+  const command = ['vitest', 'run', '--reporter=default', '--reporter=json', `--outputFile.json=${report}`];
+  run({ name: 'tests', command }, () => {
+    if (existsSync(report)) {
+      const counts = JSON.parse(readFileSync(report, 'utf8')) as { numPassedTests: number; numFailedTests: number };
+      console.log(`\n${counts.numPassedTests} passed, ${counts.numFailedTests} failed`);
+    }
+    rmSync(folder, { recursive: true });
   });
-  const counts = JSON.parse(readFileSync(report, 'utf8')) as { numPassedTests: number; numFailedTests: number };
-  rmSync(report);
-  console.log(`\n${counts.numPassedTests} passed, ${counts.numFailedTests} failed`);
 }
 
 for (const stage of CHECKS) run(stage);

@@ -72,19 +72,25 @@ export class Child implements AsyncDisposable {
 
   /** Signals the whole group. */
   kill(signal: NodeJS.Signals): void {
-    if (!this.running) return;
+    if (this.running) this.#signalGroup(signal);
+  }
+
+  #signalGroup(signal: NodeJS.Signals): void {
     try {
       process.kill(-this.pid, signal);
     } catch {
-      // It ended between the check and the signal.
+      // Nobody is left in it.
     }
   }
 
+  /** Asks, waits, insists. What of the group outlives its first process is killed. */
   async stop(): Promise<string> {
+    if (!this.running) return this.exited;
     this.kill('SIGTERM');
     const timer = setTimeout(() => this.kill('SIGKILL'), GRACE_MS);
     const how = await this.exited;
     clearTimeout(timer);
+    this.#signalGroup('SIGKILL');
     return how;
   }
 
