@@ -43,13 +43,20 @@ export function openRandomModel(shape: RandomShape, options: RunnerOptions): Mod
   return createRunner(parseModelConfig(RANDOM_SHAPES[shape], undefined), randomWeights(1), options);
 }
 
+const FINAL_NORM = 'model.norm.weight';
+/**
+ * Standard deviation of logits. At 1 the draw would be nearly uniform over the vocabulary, and samplers that look at
+ * the likeliest tokens first, as they should, would always take their slow way.
+ */
+const LOGIT_DEVIATION = 4;
+
 /**
  * Uniform weights that keep activations near unit size; every row of every tensor differs, because ONNX Runtime
  * stores equal weights once, which would flatter a benchmark. A pure function of seed, tensor name and row.
  */
 export function randomWeights(seed: number): WeightSource {
   return {
-    identity: `random-${seed}`,
+    identity: `random-${seed}-peaked`,
     close: () => {},
     readRows(name, { columns }, first, target) {
       const key = createHash('sha256').update(`${seed} ${name}`).digest().readInt32LE(0);
@@ -57,7 +64,8 @@ export function randomWeights(seed: number): WeightSource {
       const scale = gain ? 0.1 : Math.sqrt(3 / Math.max(columns, 16));
       for (let row = first, at = 0; at < target.length; row++)
         at = fillRow(target, { at, columns, key: key + row, scale });
-      if (gain) for (let i = 0; i < target.length; i++) target[i] = 1 + (target[i] ?? 0);
+      const mean = name === FINAL_NORM ? LOGIT_DEVIATION : 1;
+      if (gain) for (let i = 0; i < target.length; i++) target[i] = mean * (1 + (target[i] ?? 0));
     },
   };
 }
