@@ -1,0 +1,218 @@
+import { describe, expect, test } from 'vitest';
+import { kvTokensRead, StepCostModel, type StepFeatures } from '../../../gpu-worker/engine/step-cost.ts';
+
+/** Uniform in [0, 1), mulberry32. */
+function seeded(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+/** Piecewise linear through measured points. */
+function through(points: readonly (readonly [number, number])[]): (x: number) => number {
+  return (x) => {
+    const at = Math.max(
+      1,
+      points.findIndex(([to]) => x <= to),
+    );
+    const [[x0, y0], [x1, y1]] = [points[at - 1] ?? [0, 0], points[at] ?? [0, 0]];
+    return y0 + ((y1 - y0) * (x - x0)) / (x1 - x0);
+  };
+}
+
+const cpuDecode = through([
+  [0, 0],
+  [1, 11],
+  [4, 17],
+  [16, 50],
+  [32, 94],
+]);
+const h100 = through([
+  [0, 4.8],
+  [1, 4.88],
+  [16, 5.04],
+  [64, 5.71],
+  [256, 10.2],
+  [1024, 33.2],
+  [2048, 61.4],
+  [4096, 123],
+]);
+
+/** True milliseconds of a step of `decodes` rows and one chunk of `chunk` prompt tokens, as measured. */
+interface Machine {
+  readonly ms: (decodes: number, chunk: number) => number;
+  readonly maxDecodes: number;
+  readonly maxChunk: number;
+  /** A chunk and the decodes run apart. */
+  readonly splits: boolean;
+}
+
+const MACHINES: Record<string, Machine> = {
+  'CPU, runs told': {
+    ms: (d, c) => cpuDecode(d) + (c > 0 ? 9.2 + 1.72 * c : 0),
+    maxDecodes: 32,
+    maxChunk: 256,
+    splits: true,
+  },
+  'CPU, runs not told': {
+    ms: (d, c) => cpuDecode(d) + (c > 0 ? 9.2 + 1.72 * c : 0),
+    maxDecodes: 32,
+    maxChunk: 256,
+    splits: false,
+  },
+  H100: { ms: (d, c) => h100(d + c), maxDecodes: 256, maxChunk: 2048, splits: false },
+};
+
+type Load = (random: () => number) => readonly [decodes: number, chunk: number];
+
+class Bench {
+  readonly model = new StepCostModel();
+  slowdown = 1;
+  readonly #machine: Machine;
+  readonly #random = seeded(1);
+
+  constructor(machine: Machine) {
+    this.#machine = machine;
+  }
+
+  shape(decodes: number, chunk: number, context = 300): StepFeatures {
+    const runs = this.#machine.splits ? Math.max(1, Number(decodes > 0) + Number(chunk > 0)) : 1;
+    const kvTokens = decodes * context + kvTokensRead(0, chunk);
+    return { tokens: decodes + chunk, sequences: decodes + Number(chunk > 0), kvTokens, runs };
+  }
+
+  /** Runs steps with 10 % noise and now and then a hiccup; the median error of the predictions made before each. */
+  run(steps: number, load: Load): number {
+    const errors: number[] = [];
+    for (let i = 0; i < steps; i++) {
+      const [decodes, chunk] = load(this.#random);
+      const features = this.shape(decodes, chunk, 100 + 400 * this.#random());
+      const noise = 1 + 0.1 * (this.#random() + this.#random() + this.#random() - 1.5) * 2;
+      const hiccup = this.#random() < 0.02 ? 6 : 1;
+      const ms = this.#machine.ms(decodes, chunk) * this.slowdown * noise * hiccup;
+      const predicted = this.model.predict(features);
+      if (predicted !== null) errors.push(Math.abs(predicted - ms) / ms);
+      this.model.observe(features, ms);
+    }
+    return errors.sort((a, b) => a - b)[errors.length >> 1] ?? Infinity;
+  }
+}
+
+const upTo = (random: () => number, most: number) => 1 + Math.floor(random() * most);
+
+describe.each(Object.entries(MACHINES))('%s', (_, machine) => {
+  const mixed: Load = (random) =>
+    random() < 0.3
+      ? [random() < 0.3 ? 0 : upTo(random, machine.maxDecodes), upTo(random, machine.maxChunk)]
+      : [upTo(random, machine.maxDecodes), 0];
+
+  test('a mixed load is predicted within 20 % from the first steps on', () => {
+    const bench = new Bench(machine);
+    expect(bench.run(40, mixed)).toBeLessThan(0.2);
+    expect(bench.run(400, mixed)).toBeLessThan(0.12);
+    expect(bench.model.medianError()).toBeLessThan(0.12);
+  });
+
+  test.each([
+    [1, 0],
+    [4, 0],
+    [16, 0],
+    [32, 0],
+    [0, 256],
+  ])('%i decodes and %i prompt tokens are within 20 % of the table', (decodes, chunk) => {
+    const bench = new Bench(machine);
+    bench.run(500, mixed);
+    const ratio = (bench.model.predict(bench.shape(decodes, chunk)) ?? 0) / machine.ms(decodes, chunk);
+    expect(Math.abs(ratio - 1)).toBeLessThan(0.2);
+  });
+
+  test('a machine that becomes twice as slow, and fast again, is followed within 40 steps', () => {
+    const bench = new Bench(machine);
+    bench.run(400, mixed);
+    for (const slowdown of [2, 1]) {
+      bench.slowdown = slowdown;
+      bench.run(40, mixed);
+      expect(bench.run(100, mixed)).toBeLessThan(0.12);
+    }
+  });
+
+  test('a slowdown seen in decodes alone raises the prediction for prompts', () => {
+    const bench = new Bench(machine);
+    bench.run(400, mixed);
+    bench.slowdown = 2;
+    bench.run(100, () => [8, 0]);
+    const predicted = bench.model.predict(bench.shape(0, machine.maxChunk)) ?? 0;
+    expect(predicted / (2 * machine.ms(0, machine.maxChunk))).toBeGreaterThan(0.8);
+    expect(predicted / (2 * machine.ms(0, machine.maxChunk))).toBeLessThan(1.25);
+  });
+
+  test('thousands of decode steps do not make it forget what a prompt costs', () => {
+    const bench = new Bench(machine);
+    bench.run(400, mixed);
+    bench.run(5000, (random) => [upTo(random, 4), 0]);
+    expect(bench.run(20, () => [0, machine.maxChunk])).toBeLessThan(0.3);
+  });
+
+  test('no coefficient is negative', () => {
+    const bench = new Bench(machine);
+    for (let round = 0; round < 50; round++) {
+      bench.run(10, mixed);
+      const coefficients = Object.values(bench.model.coefficients() ?? {});
+      expect(coefficients).toHaveLength(5);
+      for (const coefficient of coefficients) expect(coefficient).toBeGreaterThanOrEqual(0);
+    }
+  });
+});
+
+describe('little data', () => {
+  const decode = (rows: number): StepFeatures => ({ tokens: rows, sequences: rows, kvTokens: 100 * rows });
+
+  test('nothing is predicted before the third step', () => {
+    const model = new StepCostModel();
+    for (let step = 0; step < 3; step++) {
+      expect(model.predict(decode(1))).toBeNull();
+      expect(model.medianError()).toBeNull();
+      expect(model.coefficients()).toBeNull();
+      model.observe(decode(1), 11);
+    }
+    expect(model.predict(decode(1))).toBeCloseTo(11);
+  });
+
+  test('with decodes of one row alone a prompt is thought long, never as cheap as a decode', () => {
+    const model = new StepCostModel();
+    for (let step = 0; step < 200; step++) model.observe(decode(1), 11);
+    expect(model.predict({ tokens: 256, sequences: 1, kvTokens: kvTokensRead(0, 256) })).toBeGreaterThan(450);
+  });
+
+  test('times that are none are not learned', () => {
+    const model = new StepCostModel();
+    for (const ms of [0, -1, NaN, Infinity]) model.observe(decode(1), ms);
+    expect(model.coefficients()).toBeNull();
+  });
+
+  test('an idle clock jump of an hour moves the prediction little', () => {
+    const model = new StepCostModel();
+    for (let step = 0; step < 100; step++) model.observe(decode(1 + (step % 8)), 8 + 2 * (step % 8));
+    const before = model.predict(decode(4)) ?? 0;
+    model.observe(decode(4), 3_600_000);
+    expect((model.predict(decode(4)) ?? 0) / before).toBeLessThan(1.15);
+  });
+});
+
+test('a row reads the positions before it, and half of its own', () => {
+  expect(kvTokensRead(100, 1)).toBe(100.5);
+  expect(kvTokensRead(0, 256)).toBe(32_768);
+});
+
+test('an observation takes microseconds', () => {
+  const model = new StepCostModel();
+  const begin = performance.now();
+  for (let i = 0; i < 20_000; i++)
+    model.observe({ tokens: i % 37, sequences: i % 37, kvTokens: i % 999 }, 5 + (i % 37));
+  // About half a microsecond each on a quiet machine.
+  expect((performance.now() - begin) / 20_000).toBeLessThan(0.02);
+});

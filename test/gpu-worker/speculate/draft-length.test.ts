@@ -1,0 +1,276 @@
+import { describe, expect, test } from 'vitest';
+import { StepCostModel } from '../../../gpu-worker/engine/step-cost.ts';
+import { DraftLengths, type DraftRow, type StepMs } from '../../../gpu-worker/speculate/draft-length.ts';
+import { NgramDrafter } from '../../../gpu-worker/speculate/ngram.ts';
+
+/** Uniform in [0, 1), mulberry32. */
+function seeded(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+const DECODE_MS = [
+  [0, 0],
+  [1, 11],
+  [4, 17],
+  [16, 50],
+  [32, 94],
+] as const;
+
+function cpuDecodeMs(rows: number): number {
+  const at = Math.max(
+    1,
+    DECODE_MS.findIndex(([to]) => rows <= to),
+  );
+  const [[x0, y0], [x1, y1]] = [DECODE_MS[at - 1] ?? [0, 0], DECODE_MS[at] ?? [0, 0]];
+  return y0 + ((y1 - y0) * (rows - x0)) / (x1 - x0);
+}
+
+/** True costs. One-token rows share a run; rows with drafts run each alone, or all together, or everything does. */
+const MACHINES: Record<string, (rows: number, tokens: number, draftedRows: number) => number> = {
+  'CPU, drafted rows apart': (rows, tokens, drafted) =>
+    cpuDecodeMs(rows - drafted) + drafted * 9.2 + (drafted > 0 ? 1.72 * (tokens - rows + drafted) : 0),
+  'CPU, drafted rows together': (rows, tokens, drafted) =>
+    cpuDecodeMs(rows - drafted) + (drafted > 0 ? 9 + 2.2 * (tokens - rows + drafted) : 0),
+  H100: (_, tokens) => 4.9 + 0.028 * tokens,
+};
+const ROOM = 8;
+
+interface Scene {
+  readonly trueMs: (rows: number, tokens: number, draftedRows: number) => number;
+  readonly batch: number;
+  /** Chance that a draft holds, at each step. */
+  readonly rate: (step: number) => number;
+  readonly steps: number;
+}
+
+/** Output tokens per millisecond when lengths are chosen by `choose`; sequences end after 200 steps. */
+function pace({ trueMs, batch, rate, steps }: Scene, lengths: DraftLengths | number): number {
+  const random = seeded(7);
+  let states = Array.from({ length: batch }, () => new DraftLengths().newState());
+  let [tokens, ms] = [0, 0];
+  for (let at = 0; at < steps; at++) {
+    if (at % 200 === 0 && lengths instanceof DraftLengths) states = states.map(() => lengths.newState());
+    const rows: DraftRow[] = states.map((state) => ({ state, matchLength: 5, room: ROOM }));
+    const step = { rows: batch, tokens: batch, decoding: batch, stepMs: trueMs };
+    const plan = typeof lengths === 'number' ? rows.map(() => lengths) : lengths.plan(rows, step);
+    const drafts = plan.reduce((sum, drafted) => sum + drafted, 0);
+    ms += trueMs(batch, batch + drafts, plan.filter((drafted) => drafted > 0).length);
+    for (const [i, drafted] of plan.entries()) {
+      let accepted = 0;
+      while (accepted < drafted && random() < rate(at)) accepted++;
+      tokens += 1 + accepted;
+      const state = states[i];
+      if (typeof lengths !== 'number' && state !== undefined) lengths.record(state, 5, { drafted, accepted });
+    }
+  }
+  return tokens / ms;
+}
+
+describe.each(Object.entries(MACHINES))('%s', (_, trueMs) => {
+  describe.each([1, 4, 16])('batch %i', (batch) => {
+    test.each([0.9, 0.5, 0.05])('acceptance %f: never slower than off, and near the best fixed length', (rate) => {
+      const scene: Scene = { trueMs, batch, rate: () => rate, steps: 2000 };
+      const fixed = Array.from({ length: ROOM + 1 }, (_, length) => pace(scene, length));
+      const auto = pace(scene, new DraftLengths());
+      expect(auto / (fixed[0] ?? 0)).toBeGreaterThan(0.97);
+      expect(auto / Math.max(...fixed)).toBeGreaterThan(0.93);
+    });
+
+    test('acceptance that comes and goes: never slower than off', () => {
+      for (const period of [20, 100, 400]) {
+        const rate = (step: number) => (step % (2 * period) < period ? 0.9 : 0.02);
+        const scene: Scene = { trueMs, batch, rate, steps: 2000 };
+        expect(pace(scene, new DraftLengths()) / pace(scene, 0)).toBeGreaterThan(0.97);
+      }
+    });
+  });
+});
+
+const gpu: StepMs = (_, tokens) => 4.9 + 0.028 * tokens;
+const cpu: StepMs = (rows, tokens, drafted) => MACHINES['CPU, drafted rows apart']?.(rows, tokens, drafted) ?? null;
+const alone = (stepMs: StepMs) => ({ rows: 1, tokens: 1, decoding: 1, stepMs });
+const rowOf = (lengths: DraftLengths, over: Partial<DraftRow> = {}): DraftRow => ({
+  state: lengths.newState(),
+  matchLength: 5,
+  room: ROOM,
+  ...over,
+});
+
+/** `times` verified rows of 4 drafts of which `accepted` held. */
+function teach(lengths: DraftLengths, { state, matchLength }: DraftRow, accepted: number, times = 20): void {
+  for (let i = 0; i < times; i++) lengths.record(state, matchLength, { drafted: 4, accepted });
+}
+
+describe('a plan', () => {
+  test('is all zeros without predictions, without rows, without a proposal and without room', () => {
+    const lengths = new DraftLengths();
+    expect(
+      lengths.plan(
+        [rowOf(lengths)],
+        alone(() => null),
+      ),
+    ).toEqual([0]);
+    expect(lengths.plan([], alone(gpu))).toEqual([]);
+    expect(lengths.plan([rowOf(lengths, { matchLength: 0 })], alone(gpu))).toEqual([0]);
+    expect(lengths.plan([rowOf(lengths, { room: 0 })], alone(gpu))).toEqual([0]);
+  });
+
+  test('never exceeds the room', () => {
+    const lengths = new DraftLengths();
+    for (const room of [1, 2, 5]) {
+      const row = rowOf(lengths, { room });
+      teach(lengths, row, 4);
+      expect(lengths.plan([row], alone(gpu))).toEqual([room]);
+    }
+  });
+
+  test('gives the likelier row more', () => {
+    const lengths = new DraftLengths();
+    const [good, fair] = [rowOf(lengths), rowOf(lengths)];
+    teach(lengths, good, 4);
+    teach(lengths, fair, 1);
+    const [more = 0, less = 0] = lengths.plan([good, fair], { rows: 2, tokens: 2, decoding: 2, stepMs: gpu });
+    expect(more).toBeGreaterThan(less);
+  });
+
+  test('a longer match drafts more once it has proved likelier, also in a new sequence', () => {
+    const lengths = new DraftLengths();
+    teach(lengths, rowOf(lengths, { matchLength: 3 }), 0, 100);
+    teach(lengths, rowOf(lengths, { matchLength: 12 }), 4, 100);
+    const [short = 0] = lengths.plan([rowOf(lengths, { matchLength: 3 })], alone(cpu));
+    const [long = 0] = lengths.plan([rowOf(lengths, { matchLength: 12 })], alone(cpu));
+    expect(short).toBe(0);
+    expect(long).toBe(ROOM);
+    expect(lengths.sharedRate(3)).toBeLessThan(0.1);
+    expect(lengths.sharedRate(12)).toBeGreaterThan(0.9);
+    expect(lengths.sharedRate(null)).toBe(0.5);
+  });
+
+  test('drafts together where a row alone would not pay', () => {
+    const lengths = new DraftLengths();
+    const together: StepMs = (rows, tokens, drafted) =>
+      MACHINES['CPU, drafted rows together']?.(rows, tokens, drafted) ?? null;
+    const rows = Array.from({ length: 4 }, () => rowOf(lengths, { room: 3 }));
+    for (const row of rows) teach(lengths, row, 4);
+    const step = { rows: 4, tokens: 4, decoding: 4, stepMs: together };
+    expect(lengths.plan(rows.slice(0, 1), step)).toEqual([0]);
+    expect(Math.min(...lengths.plan(rows, step))).toBeGreaterThanOrEqual(2);
+  });
+
+  test('a long chunk in the step does not make poor drafts look cheap', () => {
+    const lengths = new DraftLengths();
+    const row = rowOf(lengths);
+    teach(lengths, row, 0, 60);
+    const chunk = 256;
+    const withChunk: StepMs = (rows, tokens, drafted) =>
+      rows === 2 ? 9.2 + 1.72 * chunk + (cpu(1, tokens - chunk, drafted) ?? 0) : cpu(rows, tokens, drafted);
+    expect(lengths.plan([row], { rows: 2, tokens: 1 + chunk, decoding: 1, stepMs: withChunk })).toEqual([0]);
+  });
+});
+
+describe('probes', () => {
+  test('a sequence that stopped drafting comes back when its text begins to repeat', () => {
+    const lengths = new DraftLengths();
+    const row = rowOf(lengths);
+    teach(lengths, row, 0, 60);
+    let plans = 0;
+    while (plans < 400) {
+      const [drafted = 0] = lengths.plan([row], alone(cpu));
+      lengths.record(row.state, 5, { drafted, accepted: drafted });
+      plans++;
+      if (drafted > 2) break;
+    }
+    expect(plans).toBeLessThan(200);
+  });
+
+  test('cost at most about a hundredth of the time, however dear they are', () => {
+    for (const batch of [1, 16, 32]) {
+      const lengths = new DraftLengths();
+      const rows = Array.from({ length: batch }, () => rowOf(lengths));
+      for (const row of rows) teach(lengths, row, 0, 60);
+      let [ms, plainMs, probes] = [0, 0, 0];
+      for (let step = 0; step < 3000; step++) {
+        const plan = lengths.plan(rows, { rows: batch, tokens: batch, decoding: batch, stepMs: cpu });
+        const drafts = plan.reduce((sum, drafted) => sum + drafted, 0);
+        probes += Number(drafts > 0);
+        ms += cpu(batch, batch + drafts, plan.filter((drafted) => drafted > 0).length) ?? 0;
+        plainMs += cpuDecodeMs(batch);
+        for (const [i, drafted] of plan.entries()) {
+          const row = rows[i];
+          if (row !== undefined) lengths.record(row.state, 5, { drafted, accepted: 0 });
+        }
+      }
+      expect(probes).toBeGreaterThan(10);
+      expect(ms / plainMs).toBeLessThan(1.012);
+    }
+  });
+
+  test('are not spent on short matches', () => {
+    const lengths = new DraftLengths();
+    const row = rowOf(lengths, { matchLength: 3 });
+    teach(lengths, row, 0, 60);
+    for (let step = 0; step < 500; step++) expect(lengths.plan([row], alone(cpu))).toEqual([0]);
+  });
+});
+
+/** A whole loop: real drafter, costs learned from noisy steps, a "model" that writes a given text. */
+function write(text: readonly number[], promptLength: number, mode: 'auto' | number): number {
+  const random = seeded(3);
+  const lengths = new DraftLengths();
+  const costs = new StepCostModel();
+  const drafter = new NgramDrafter();
+  drafter.reset(Int32Array.from(text.slice(0, promptLength)));
+  const state = lengths.newState();
+  const features = (tokens: number, draftedRows: number) => ({
+    tokens,
+    sequences: 1,
+    kvTokens: 0,
+    runs: Math.max(1, draftedRows),
+  });
+  const stepMs: StepMs = (_, tokens, draftedRows) => costs.predict(features(tokens, draftedRows));
+  // The prompt comes first, in chunks: by then the costs of tokens are known.
+  for (let chunk = 0; chunk < 4; chunk++) costs.observe(features(128, 1), 9.2 + 1.72 * 128);
+  let [at, ms] = [promptLength, 0];
+  while (at < text.length) {
+    const matchLength = drafter.matchLength();
+    const room = Math.min(ROOM, text.length - at - 1);
+    const [count = 0] =
+      mode === 'auto' ? lengths.plan([{ state, matchLength, room }], alone(stepMs)) : [Math.min(mode, room)];
+    const drafts = drafter.propose(count);
+    let accepted = 0;
+    while (accepted < drafts.length && drafts[accepted] === text[at + accepted]) accepted++;
+    const spent = (cpu(1, 1 + drafts.length, Math.min(1, drafts.length)) ?? 0) * (0.9 + 0.2 * random());
+    costs.observe(features(1 + drafts.length, Math.min(1, drafts.length)), spent);
+    lengths.record(state, matchLength, { drafted: drafts.length, accepted });
+    drafter.observe(text.slice(at, at + accepted + 1));
+    at += accepted + 1;
+    ms += spent;
+  }
+  return (text.length - promptLength) / ms;
+}
+
+describe('with the real drafter and learned costs', () => {
+  const random = seeded(11);
+  const draw = (length: number, vocabulary: number) =>
+    Array.from({ length }, () => Math.floor(random() ** 2 * vocabulary));
+
+  test.each([4, 8, 50, 1000])('random text over %i tokens: never slower than off', (vocabulary) => {
+    const text = draw(3000, vocabulary);
+    expect(write(text, 500, 'auto') / write(text, 500, 0)).toBeGreaterThan(0.97);
+  });
+
+  test('an edit that repeats its prompt with small changes is much faster, near the best fixed length', () => {
+    const prompt = draw(1000, 1000);
+    const answer = prompt.map((token, i) => (i % 40 === 39 ? 1001 : token));
+    const text = [...prompt, ...answer];
+    const fixed = Array.from({ length: ROOM + 1 }, (_, length) => write(text, 1000, length));
+    expect(write(text, 1000, 'auto') / (fixed[0] ?? 0)).toBeGreaterThan(1.8);
+    expect(write(text, 1000, 'auto') / Math.max(...fixed)).toBeGreaterThan(0.9);
+  });
+});
