@@ -2,6 +2,8 @@
 import { MillraceError } from '../shared/errors.ts';
 
 const MAX_DEPTH = 32;
+/** So much beyond the limit is read and thrown away: a connection closed on unread bytes loses the answer. */
+const MAX_DRAINED_BYTES = 16 * 1024 * 1024;
 
 /** Throws `request_too_large`, `unsupported_media_type` or `invalid_json`. */
 export async function readJson(request: Request, maxBytes: number): Promise<unknown> {
@@ -22,15 +24,16 @@ export async function readJson(request: Request, maxBytes: number): Promise<unkn
 
 async function readBytes(request: Request, maxBytes: number): Promise<Uint8Array> {
   const tooLarge = () => new MillraceError('request_too_large', `The request body is larger than ${maxBytes} bytes.`);
-  if (Number(request.headers.get('content-length') ?? 0) > maxBytes) throw tooLarge();
+  if (Number(request.headers.get('content-length') ?? 0) > maxBytes + MAX_DRAINED_BYTES) throw tooLarge();
   if (request.body === null) return new Uint8Array();
   const chunks: Uint8Array[] = [];
   let total = 0;
   for await (const chunk of request.body as ReadableStream<Uint8Array>) {
     total += chunk.length;
-    if (total > maxBytes) throw tooLarge();
-    chunks.push(chunk);
+    if (total > maxBytes + MAX_DRAINED_BYTES) break;
+    if (total <= maxBytes) chunks.push(chunk);
   }
+  if (total > maxBytes) throw tooLarge();
   const bytes = new Uint8Array(total);
   let at = 0;
   for (const chunk of chunks) {

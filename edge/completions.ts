@@ -10,6 +10,8 @@ export interface AnswerHead {
   readonly created: number;
   readonly model: string;
   readonly fingerprint: string;
+  /** A last chunk has the usage; the others then say null. */
+  readonly includeUsage: boolean;
 }
 
 export interface Answer {
@@ -46,7 +48,7 @@ export function chunkJson(head: AnswerHead, { text, first, finishReason }: Chunk
   const delta = { ...(first ? { role: 'assistant' } : {}), ...(text !== '' || first ? { content: text } : {}) };
   const end = { index: 0, logprobs: null, finish_reason: finishReason };
   const choice = head.kind === 'chat' ? { ...end, delta } : { ...end, text };
-  return { ...base(head, chunkObject(head)), choices: [choice] };
+  return { ...base(head, chunkObject(head)), choices: [choice], ...(head.includeUsage ? { usage: null } : {}) };
 }
 
 /** The chunk after the last, for `include_usage`. */

@@ -62,19 +62,22 @@ export class Fleet {
   /** Tries one worker after the other; the request is live from before its first frame can come. */
   async submit(
     submit: Submit,
-    open: (worker: string) => LiveRequest,
+    open: (worker: string, epoch: string) => LiveRequest,
   ): Promise<{ admitted: Admitted; live: LiveRequest }> {
     const candidates = this.#registry.candidates(submit.model, Date.now(), Math.random);
     let refusal = this.#noWorker(submit.model);
     for (const { worker, epoch, models } of candidates) {
-      const live = open(worker);
+      const live = open(worker, epoch);
       this.#live.set(submit.id, live);
       this.#links.expect(worker, epoch, Date.now());
       try {
         const subject = subjects.submit(modelKey(models[0] ?? submit.model), worker);
         const data = await this.#options.bus.request(subject, submit, SUBMIT_TIMEOUT_MS);
         const reply = protocol.decodeMessage(protocol.submitReplySchema, data);
-        if (reply.type === 'admitted') return { admitted: reply, live };
+        if (reply.type === 'admitted') {
+          if (live.renew(reply.epoch)) void this.replay(live);
+          return { admitted: reply, live };
+        }
         const { code, message, param, retryAfterMs } = reply;
         refusal = new MillraceError(code, message, { param, retryAfterMs });
       } catch (error) {
@@ -134,8 +137,8 @@ export class Fleet {
   #heartbeat(heartbeat: Heartbeat): void {
     const nowMs = Date.now();
     this.#links.heard(heartbeat.worker, nowMs);
-    // A new epoch of the same worker: what the old one ran is lost.
-    if (this.#registry.see(heartbeat, nowMs) !== null) this.#lose(heartbeat.worker);
+    const replaced = this.#registry.see(heartbeat, nowMs);
+    if (replaced !== null) this.#lose(heartbeat.worker, (live) => live.epoch === replaced);
   }
 
   #batch(batch: FrameBatch): void {
@@ -145,10 +148,10 @@ export class Fleet {
     const behind = new Set<LiveRequest>();
     for (const frame of batch.frames) {
       const live = this.#live.get(frame.id);
-      if (live === undefined || live.worker !== batch.worker) continue;
+      if (live === undefined || !live.runsOn(batch)) continue;
       if (!live.accept(frame, nowMs)) behind.add(live);
     }
-    if (gap) for (const live of this.#live.values()) if (live.worker === batch.worker && !live.ended) behind.add(live);
+    if (gap) for (const live of this.#live.values()) if (live.runsOn(batch) && !live.ended) behind.add(live);
     for (const live of behind) void this.replay(live);
   }
 
@@ -189,10 +192,11 @@ export class Fleet {
     }
   }
 
-  #lose(worker: string): void {
+  /** What ran on it, or on its replaced incarnation, is lost. */
+  #lose(worker: string, isLost: (live: LiveRequest) => boolean = () => true): void {
     this.#links.forget(worker);
     for (const live of this.#live.values()) {
-      if (live.worker !== worker) continue;
+      if (live.worker !== worker || !isLost(live)) continue;
       live.fail(new MillraceError('worker_lost', 'The worker of this request was lost.'), Date.now());
     }
   }

@@ -3,7 +3,7 @@ import { DurableObject } from 'cloudflare:workers';
 import { MillraceError, toMillraceError } from '../shared/errors.ts';
 import { PROTOCOL_VERSION, type Submit } from '../shared/protocol.ts';
 import { Bus } from './bus.ts';
-import { answerJson, type AnswerHead } from './completions.ts';
+import { answerJson } from './completions.ts';
 import type { Env } from './env.ts';
 import { errorResponse } from './errors.ts';
 import { Fleet } from './fleet.ts';
@@ -23,6 +23,13 @@ export interface GatewayJob extends Job {
   readonly deadlineMs: number;
   /** Generation goes on without its client. */
   readonly continues: boolean;
+}
+
+interface Watched {
+  readonly live: LiveRequest;
+  readonly continues: boolean;
+  /** Of the client's request. */
+  readonly signal: AbortSignal;
 }
 
 export class Gateway extends DurableObject<Env> {
@@ -46,7 +53,7 @@ export class Gateway extends DurableObject<Env> {
       const info = this.#store.find(param('id'), param('tenant'));
       if (info === null) throw new MillraceError('stream_not_found', 'There is no such stream.');
       if (url.pathname === '/stop') return await this.#stop(fleet, info);
-      return await this.#resume(fleet, info, Number(param('offset')));
+      return await this.#resume(fleet, info, { offset: Number(param('offset')), signal: request.signal });
     } catch (thrown) {
       const error = toMillraceError(thrown);
       if (error.cause !== undefined)
@@ -84,31 +91,31 @@ export class Gateway extends DurableObject<Env> {
       ...{ tenant: job.tenant, model: job.model, prompt: job.prompt, params: job.params },
       ...{ deadlineMs: job.deadlineMs, priority: 0 },
     };
-    const open = (worker: string) => new LiveRequest({ id, attempt: 1, worker, offset: 0 });
+    const open = (worker: string, epoch: string) => new LiveRequest({ id, attempt: 1, worker, epoch, offset: 0 });
     const { admitted, live } = await fleet.submit(submit, open);
     const created = Math.floor(Date.now() / 1000);
-    const { kind, model, includeUsage, tenant } = job;
-    const { worker, fingerprint } = admitted;
+    const { kind, model, includeUsage, tenant, continues } = job;
+    const { worker, epoch, fingerprint } = admitted;
     const info: StreamInfo = {
-      ...{ id, tenant, worker, attempt: 1, kind, model },
-      ...{ fingerprint, created, includeUsage },
+      ...{ id, tenant, worker, epoch, attempt: 1, kind, model },
+      ...{ fingerprint, created, includeUsage, continues },
     };
     this.#store.save(info, Date.now());
     if ((await this.ctx.storage.getAlarm()) === null) await this.ctx.storage.setAlarm(Date.now() + PRUNE_INTERVAL_MS);
-    const onGone = job.continues ? () => (live.detached = true) : this.#canceller(fleet, live);
-    if (signal.aborted) onGone();
-    signal.addEventListener('abort', onGone);
+    const onGone = this.#watch(fleet, { live, continues, signal });
     return job.stream ? this.#stream(fleet, { live, info, onGone, resumed: false }) : this.#whole(fleet, live, info);
   }
 
-  /** Signal, stream cancel or both may tell that the client left; the worker hears it once. */
-  #canceller(fleet: Fleet, live: LiveRequest): () => void {
-    let cancelled = false;
-    return () => {
-      if (cancelled || live.ended) return;
-      cancelled = true;
-      this.ctx.waitUntil(fleet.cancel(live.worker, live.id));
+  /** What to do once the client is gone: signal, stream cancel or both may tell, the worker hears it once. */
+  #watch(fleet: Fleet, { live, continues, signal }: Watched): () => void {
+    const onGone = () => {
+      if (live.detached) return;
+      live.detached = true;
+      if (!continues && !live.ended) this.ctx.waitUntil(fleet.cancel(live.worker, live.id));
     };
+    if (signal.aborted) onGone();
+    signal.addEventListener('abort', onGone);
+    return onGone;
   }
 
   async #stream(
@@ -121,9 +128,8 @@ export class Gateway extends DurableObject<Env> {
       fleet.detach(live);
       return errorResponse(early);
     }
-    const head: AnswerHead = info;
     const onDone = () => fleet.detach(live);
-    const body = sseStream(live, { head, includeUsage: info.includeUsage, resumed, onCancel: onGone, onDone });
+    const body = sseStream(live, { head: info, resumed, onCancel: onGone, onDone });
     const headers = {
       'content-type': 'text/event-stream; charset=utf-8',
       'cache-control': 'no-cache, no-transform',
@@ -151,9 +157,13 @@ export class Gateway extends DurableObject<Env> {
     }
   }
 
-  async #resume(fleet: Fleet, info: StreamInfo, offset: number): Promise<Response> {
-    const { id, attempt, worker } = info;
-    const live = new LiveRequest({ id, attempt, worker, offset });
+  async #resume(
+    fleet: Fleet,
+    info: StreamInfo,
+    { offset, signal }: { offset: number; signal: AbortSignal },
+  ): Promise<Response> {
+    const { id, attempt, worker, epoch, continues } = info;
+    const live = new LiveRequest({ id, attempt, worker, epoch, offset });
     fleet.attach(live);
     if (!(await fleet.replay(live))) {
       fleet.detach(live);
@@ -162,7 +172,8 @@ export class Gateway extends DurableObject<Env> {
         'The stream has ended and is no longer kept, or its worker was lost.',
       );
     }
-    return this.#stream(fleet, { live, info, onGone: () => {}, resumed: offset > 0 });
+    const onGone = this.#watch(fleet, { live, continues, signal });
+    return this.#stream(fleet, { live, info, onGone, resumed: offset > 0 });
   }
 
   async #stop(fleet: Fleet, info: StreamInfo): Promise<Response> {

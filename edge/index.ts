@@ -105,12 +105,20 @@ app.get('/v1/streams/:id', (c) => {
 });
 app.post('/v1/streams/:id/stop', (c) => onStream(c, '/stop', {}));
 
-const KNOWN = ['/v1/chat/completions', '/v1/completions', '/v1/models', '/live', '/health', '/'];
+const METHODS: readonly (readonly [path: RegExp, allow: string])[] = [
+  [/^\/(live|health)?$/, 'GET, HEAD'],
+  [/^\/v1\/models(\/.+)?$/, 'GET, HEAD'],
+  [/^\/v1\/streams\/[^/]+$/, 'GET, HEAD'],
+  [/^\/v1\/(chat\/)?completions$/, 'POST'],
+  [/^\/v1\/streams\/[^/]+\/stop$/, 'POST'],
+];
 app.notFound((c) => {
-  const known = KNOWN.includes(c.req.path);
-  const code = known ? 'method_not_allowed' : 'not_found';
-  const message = known ? `${c.req.method} is not allowed here.` : 'There is no such route.';
-  return errorResponse(new MillraceError(code, message));
+  const [, allow] = METHODS.find(([path]) => path.test(c.req.path)) ?? [];
+  if (allow === undefined) return errorResponse(new MillraceError('not_found', 'There is no such route.'));
+  const message = `${c.req.method} is not allowed here; use ${allow}.`;
+  const response = errorResponse(new MillraceError('method_not_allowed', message));
+  response.headers.set('allow', allow);
+  return response;
 });
 app.onError((thrown, c) => {
   const error = toMillraceError(thrown);
@@ -133,9 +141,7 @@ async function complete(c: Context<App>, parse: (body: unknown) => Job): Promise
     ...{ shard, tenant: principal.tenant, deadlineMs: Date.now() + limits.requestTimeoutMs },
     continues: c.req.header('x-millrace-on-disconnect') === 'continue',
   };
-  const body = JSON.stringify(message);
-  const signal = c.req.raw.signal;
-  return gateway(c, shard, `/submit?shard=${shard}`, { method: 'POST', body, signal });
+  return gateway(c, shard, `/submit?shard=${shard}`, { method: 'POST', body: JSON.stringify(message) });
 }
 
 function onStream(c: Context<App>, path: string, query: Record<string, string>): Promise<Response> {
@@ -143,9 +149,13 @@ function onStream(c: Context<App>, path: string, query: Record<string, string>):
   const [, shard] = /^(?:chatcmpl|cmpl)-(s\d{1,4})-[0-9a-f]{24}$/.exec(id) ?? [];
   if (shard === undefined) throw new MillraceError('stream_not_found', 'There is no such stream.');
   const search = new URLSearchParams({ id, shard, tenant: c.get('principal').tenant, ...query });
-  return gateway(c, shard, `${path}?${search}`, { signal: c.req.raw.signal });
+  return gateway(c, shard, `${path}?${search}`, {});
 }
 
+/**
+ * The client's leaving ends this call too, and so aborts the signal that the object sees. A signal of our own in `init`
+ * would keep it from the object while no response has begun.
+ */
 function gateway(c: Context<App>, shard: string, path: string, init: RequestInit): Promise<Response> {
   const stub = c.env.GATEWAY.get(c.env.GATEWAY.idFromName(shard));
   return stub.fetch(new Request(`https://gateway${path}`, init));

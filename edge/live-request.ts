@@ -1,5 +1,5 @@
 /** One request's frames, put in order, once: what waits to be written to its client. Knows no NATS and no HTTP. */
-import type { FinishReason, Frame, Timings, Usage } from '../shared/protocol.ts';
+import type { FinishReason, Frame, FrameBatch, Timings, Usage } from '../shared/protocol.ts';
 import { MillraceError } from '../shared/errors.ts';
 
 export interface Pending {
@@ -18,8 +18,9 @@ export class LiveRequest {
   readonly worker: string;
   /** The client asked to stop: the abort that follows is a normal end. */
   stopping = false;
-  /** Its client left and wants it to go on: nobody reads, and nobody is too slow. */
+  /** Its client left: nobody reads, and nobody is too slow. */
   detached = false;
+  #epoch: string;
   #offset: number;
   #text = '';
   #finish: FinishReason | null = null;
@@ -34,11 +35,13 @@ export class LiveRequest {
     readonly id: string;
     readonly attempt: number;
     readonly worker: string;
+    readonly epoch: string;
     readonly offset: number;
   }) {
     this.id = head.id;
     this.attempt = head.attempt;
     this.worker = head.worker;
+    this.#epoch = head.epoch;
     this.#offset = head.offset;
   }
 
@@ -54,6 +57,23 @@ export class LiveRequest {
   /** Since when there is something that nobody takes; null when nothing waits. */
   get waitingSinceMs(): number | null {
     return this.#waitingSinceMs;
+  }
+
+  /** Incarnation of the worker that runs it. */
+  get epoch(): string {
+    return this.#epoch;
+  }
+
+  /** An older incarnation of the same worker is not its worker. */
+  runsOn({ worker, epoch }: Pick<FrameBatch, 'worker' | 'epoch'>): boolean {
+    return worker === this.worker && epoch === this.#epoch;
+  }
+
+  /** True: the worker has started anew since its last heartbeat, so frames may have been fenced off. */
+  renew(epoch: string): boolean {
+    const renewed = epoch !== this.#epoch;
+    this.#epoch = epoch;
+    return renewed;
   }
 
   /** False: tokens before this frame are missing, so ask for a replay. Old and doubled frames are dropped. */

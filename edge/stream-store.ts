@@ -8,6 +8,7 @@ export interface StreamInfo {
   readonly id: string;
   readonly tenant: string;
   readonly worker: string;
+  readonly epoch: string;
   readonly attempt: number;
   readonly kind: Kind;
   readonly model: string;
@@ -15,6 +16,8 @@ export interface StreamInfo {
   /** Unix seconds. */
   readonly created: number;
   readonly includeUsage: boolean;
+  /** Generation goes on without a client. */
+  readonly continues: boolean;
 }
 
 export class StreamStore {

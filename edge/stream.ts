@@ -8,7 +8,6 @@ const encoder = new TextEncoder();
 
 export interface SseOptions {
   readonly head: AnswerHead;
-  readonly includeUsage: boolean;
   /** A resumed stream has had its first chunk. */
   readonly resumed: boolean;
   /** The client is gone. May come more than once. */
@@ -23,8 +22,8 @@ export interface SseOptions {
  */
 export function sseStream(live: LiveRequest, options: SseOptions): ReadableStream<Uint8Array> {
   let first = !options.resumed;
-  const source: UnderlyingSource<Uint8Array> = {
-    async pull(controller) {
+  const source = {
+    async pull(controller: ReadableStreamDefaultController<Uint8Array>) {
       if (!(await live.wait(KEEP_ALIVE_MS))) return controller.enqueue(encoder.encode(': keep-alive\n\n'));
       const pending = live.take();
       const text = eventsOf(pending, { ...options, first });
@@ -41,7 +40,7 @@ export function sseStream(live: LiveRequest, options: SseOptions): ReadableStrea
   return new ReadableStream(source, { highWaterMark: 0 });
 }
 
-function eventsOf(pending: Pending, { head, includeUsage, first }: SseOptions & { readonly first: boolean }): string {
+function eventsOf(pending: Pending, { head, first }: SseOptions & { readonly first: boolean }): string {
   const event = (data: object) => `id: ${pending.offset}\ndata: ${JSON.stringify(data)}\n\n`;
   let events = '';
   if (pending.text !== '' || (first && pending.end !== null)) {
@@ -50,6 +49,6 @@ function eventsOf(pending: Pending, { head, includeUsage, first }: SseOptions & 
   if (pending.error !== null) return events + event(errorBody(pending.error));
   if (pending.end === null) return events;
   events += event(chunkJson(head, { text: '', first: false, finishReason: pending.finishReason }));
-  if (includeUsage) events += event(usageChunkJson(head, pending.end.usage));
+  if (head.includeUsage) events += event(usageChunkJson(head, pending.end.usage));
   return `${events}data: [DONE]\n\n`;
 }

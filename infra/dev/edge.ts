@@ -1,4 +1,4 @@
-/** Starts the edge Worker on workerd (wrangler dev) with a local database and one seeded key. */
+/** Starts the edge Worker on workerd with a local database and seeded keys. */
 import { randomBytes } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -7,6 +7,7 @@ import { mintKey } from '../../edge/key.ts';
 import { Child, untilReady } from './child.ts';
 import type { NatsServer } from './nats.ts';
 import { freePort } from './ports.ts';
+import type { WorkerdConfig } from './workerd.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 /** Run by the Node that runs us: an older one on the PATH is refused by wrangler. */
@@ -17,9 +18,22 @@ const QUIET = { WRANGLER_SEND_METRICS: 'false', CLOUDFLARE_CF_FETCH_ENABLED: 'fa
 export interface EdgeState {
   /** Holds the local database and Durable Objects; survives restarts of the edge. */
   readonly folder: string;
-  readonly envFile: string;
+  /** What infra/dev/workerd.ts reads. */
+  readonly configFile: string;
   readonly apiKey: string;
   readonly port: number;
+}
+
+/** A row of the table of keys. */
+export interface SeededKey {
+  readonly publicId: string;
+  readonly tenant: string;
+  readonly secretHash: string;
+  readonly secondSecretHash?: string;
+  readonly models?: readonly string[];
+  /** Unix milliseconds. */
+  readonly expiresAt?: number;
+  readonly disabled?: boolean;
 }
 
 export interface EdgeOptions {
@@ -29,6 +43,8 @@ export interface EdgeOptions {
   readonly preferredPort?: number;
   /** More bindings, e.g. limits. */
   readonly vars?: Readonly<Record<string, string>>;
+  /** More keys than the one of tenant `dev`. */
+  readonly keys?: (pepper: string) => Promise<readonly SeededKey[]>;
   readonly onLine?: (line: string) => void;
   /** As soon as the process exists, before it is ready. */
   readonly onChild?: (child: Child) => void;
@@ -41,34 +57,46 @@ export interface EdgeProcess extends AsyncDisposable {
   readonly state: EdgeState;
 }
 
-/** Migrates a local database, seeds a key of tenant `dev`, then starts workerd. */
+/** Bundles the Worker, migrates a local database, then starts workerd with a key of tenant `dev`. */
 export async function startEdge(options: EdgeOptions): Promise<EdgeProcess> {
   return runEdge(await prepareEdge(options), options.onLine, options.onChild);
 }
 
-async function prepareEdge({ nats, folder, preferredPort, vars, onLine = () => {} }: EdgeOptions): Promise<EdgeState> {
+async function prepareEdge(options: EdgeOptions): Promise<EdgeState> {
+  const { nats, folder, preferredPort, vars, keys = async () => [], onLine = () => {} } = options;
   mkdirSync(folder, { recursive: true });
+  const bundle = join(folder, 'bundle');
+  await Promise.all([
+    wrangler(['deploy', '--dry-run', '--outdir', bundle], onLine),
+    wrangler(['d1', 'migrations', 'apply', 'DB', '--local', '--persist-to', folder], onLine),
+  ]);
   const pepper = randomBytes(32).toString('hex');
   const minted = await mintKey(pepper);
-  const envFile = join(folder, 'edge.env');
-  const bindings = {
-    NATS_WS_URL: nats.wsUrl,
-    NATS_USER: nats.gateway.user,
-    NATS_PASSWORD: nats.gateway.password,
-    KEY_PEPPER: pepper,
-    ...vars,
+  const port = await freePort(preferredPort);
+  const config: WorkerdConfig = {
+    ...{ config: join(ROOT, 'wrangler.toml'), bundle, state: folder, port },
+    bindings: {
+      NATS_WS_URL: nats.wsUrl,
+      NATS_USER: nats.gateway.user,
+      NATS_PASSWORD: nats.gateway.password,
+      KEY_PEPPER: pepper,
+      ...vars,
+    },
+    seed: [{ ...minted, tenant: 'dev' }, ...(await keys(pepper))].map(seedKey),
   };
-  const lines = Object.entries(bindings).map(([name, value]) => `${name}="${value}"`);
-  writeFileSync(envFile, `${lines.join('\n')}\n`, { mode: 0o600 });
-  const local = ['--local', '--persist-to', folder];
-  await wrangler(['d1', 'migrations', 'apply', 'DB', ...local], onLine);
-  const seed = join(folder, 'seed.sql');
-  writeFileSync(
-    seed,
-    `INSERT INTO api_keys (public_id, tenant, secret_hash, created_at) VALUES ('${minted.publicId}', 'dev', '${minted.secretHash}', ${Date.now()});`,
-  );
-  await wrangler(['d1', 'execute', 'DB', ...local, '--file', seed], onLine);
-  return { folder, envFile, apiKey: minted.key, port: await freePort(preferredPort) };
+  const configFile = join(folder, 'edge.json');
+  writeFileSync(configFile, JSON.stringify(config), { mode: 0o600 });
+  return { folder, configFile, apiKey: minted.key, port };
+}
+
+function seedKey(key: SeededKey): WorkerdConfig['seed'][number] {
+  const columns = 'public_id, tenant, secret_hash, second_secret_hash, models, expires_at, disabled, created_at';
+  const { publicId, tenant, secretHash, secondSecretHash = null, expiresAt = null, disabled = false } = key;
+  const models = key.models === undefined ? null : JSON.stringify(key.models);
+  return {
+    sql: `INSERT OR IGNORE INTO api_keys (${columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+    values: [publicId, tenant, secretHash, secondSecretHash, models, expiresAt, disabled ? 1 : 0, Date.now()],
+  };
 }
 
 /** Starts workerd on prepared state; once more after a kill, it finds its database and objects again. */
@@ -77,24 +105,12 @@ export async function runEdge(
   onLine: (line: string) => void = () => {},
   onChild?: (child: Child) => void,
 ): Promise<EdgeProcess> {
-  const inspector = await freePort();
   const child = new Child({
-    command: WRANGLER.command,
-    args: [
-      ...[
-        WRANGLER.program,
-        'dev',
-        '--ip',
-        '127.0.0.1',
-        '--port',
-        String(state.port),
-        '--inspector-port',
-        String(inspector),
-      ],
-      ...['--persist-to', state.folder, '--env-file', state.envFile, '--show-interactive-dev-session=false'],
-    ],
+    command: process.execPath,
+    args: ['infra/dev/workerd.ts', state.configFile],
     cwd: ROOT,
-    env: QUIET,
+    // A killed workerd leaves its files there.
+    env: { ...QUIET, TMPDIR: state.folder },
     onLine,
   });
   onChild?.(child);

@@ -4,7 +4,7 @@ import OpenAI, { APIError } from 'openai';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { runEdge } from '../../infra/dev/edge.ts';
 import { startWorker } from '../../infra/dev/worker.ts';
-import { MODEL, sseEvents, Stack, until } from '../support/stack.ts';
+import { MODEL, sseEvents, Stack, until, type SseEvent } from '../support/stack.ts';
 
 const LONG = 200;
 const messages = [{ role: 'user' as const, content: 'hi' }];
@@ -13,14 +13,13 @@ const chat = { model: MODEL, messages, temperature: 0, ignore_eos: true };
 let stack: Stack;
 beforeAll(async () => {
   // Four slots: more requests than that queue.
-  stack = await Stack.start(['--max-num-seqs', '4']);
+  stack = await Stack.start({ flags: ['--max-num-seqs', '4'] });
 }, 180_000);
 afterAll(async () => {
   await stack[Symbol.asyncDispose]();
 });
 
 const openai = () => new OpenAI({ apiKey: stack.edge.apiKey, baseURL: `${stack.edge.url}/v1`, maxRetries: 0 });
-const idle = async () => (await stack.metric('num_requests_running')) === 0;
 
 async function textOf(
   response: Response,
@@ -57,7 +56,10 @@ describe('clients', () => {
     let usage: OpenAI.CompletionUsage | null | undefined;
     for await (const chunk of stream) {
       text += chunk.choices[0]?.delta.content ?? '';
-      usage = chunk.usage ?? usage;
+      // OpenAI's: null until the last chunk.
+      expect(usage ?? null).toBeNull();
+      expect(chunk.usage).not.toBeUndefined();
+      usage = chunk.usage;
     }
     expect(text).toBe(whole.choices[0]?.message.content);
     expect(usage).toEqual(whole.usage);
@@ -87,6 +89,86 @@ describe('clients', () => {
       ],
     });
     expect(answer.usage?.completion_tokens).toBe(3);
+  });
+
+  test('openai: text completions stream the same text', async () => {
+    const body = { model: MODEL, prompt: 'abc', max_tokens: 12, temperature: 0 };
+    const whole = await openai().completions.create(body);
+    const options = { ...body, stream: true as const, stream_options: { include_usage: true } };
+    let [text, finish] = ['', ''];
+    let usage: OpenAI.CompletionUsage | null | undefined;
+    for await (const chunk of await openai().completions.create(options)) {
+      text += chunk.choices[0]?.text ?? '';
+      finish = chunk.choices[0]?.finish_reason ?? finish;
+      usage = chunk.usage;
+    }
+    expect({ text, finish, usage }).toEqual({
+      text: whole.choices[0]?.text,
+      finish: whole.choices[0]?.finish_reason,
+      usage: whole.usage,
+    });
+  });
+
+  test('raw SSE: without include_usage no chunk has usage; ids count output tokens; [DONE] is last', async () => {
+    const response = await stack.post('/v1/chat/completions', { ...chat, max_tokens: 5, stream: true });
+    expect(response.headers.get('content-type')).toBe('text/event-stream; charset=utf-8');
+    const events: SseEvent[] = [];
+    for await (const event of sseEvents(response)) events.push(event);
+    expect(events.pop()?.data).toBe('[DONE]');
+    expect(events.at(-1)?.id).toBe(5);
+    const chunks = events.map(({ data }) => JSON.parse(data) as { id: string; usage?: object | null });
+    for (const chunk of chunks) {
+      expect(chunk.id).toBe(response.headers.get('x-millrace-stream-id'));
+      expect(chunk).not.toHaveProperty('usage');
+    }
+  });
+
+  test('a stop string ends the text before it', async () => {
+    const ask = async (extra: object) => {
+      const response = await stack.post('/v1/chat/completions', { ...chat, max_tokens: 40, ...extra });
+      const json = (await response.json()) as { choices: { message: { content: string }; finish_reason: string }[] };
+      return { text: json.choices[0]?.message.content ?? '', finish: json.choices[0]?.finish_reason };
+    };
+    const whole = await ask({});
+    const stop = whole.text.slice(8, 11);
+    for (const given of [stop, ['never said', stop]]) {
+      const text = whole.text.slice(0, whole.text.indexOf(stop));
+      expect(await ask({ stop: given })).toEqual({ text, finish: 'stop' });
+    }
+  });
+
+  test('ignore_eos goes on past the end token', async () => {
+    const ask = async (seed: number, ignore_eos: boolean) => {
+      const body = { ...chat, temperature: 2, max_tokens: LONG, seed, ignore_eos };
+      const response = await stack.post('/v1/chat/completions', body);
+      return (await response.json()) as { choices: { finish_reason: string }[]; usage: { completion_tokens: number } };
+    };
+    const seeds = Array.from({ length: 12 }, (_, seed) => seed);
+    const free = await Promise.all(seeds.map((seed) => ask(seed, false)));
+    expect(free.map(({ choices }) => choices[0]?.finish_reason)).toContain('stop');
+    for (const { usage } of await Promise.all(seeds.map((seed) => ask(seed, true)))) {
+      expect(usage.completion_tokens).toBe(LONG);
+    }
+  });
+
+  test('a request can be followed by its id from the client to the worker', async () => {
+    const start = stack.workerLog.length;
+    const init = { headers: { ...stack.headers, 'x-request-id': 'follow-me.1' } };
+    const response = await stack.post('/v1/chat/completions', { ...chat, max_tokens: 2 }, init);
+    expect(response.headers.get('x-request-id')).toBe('follow-me.1');
+    const { id } = (await response.json()) as { id: string };
+    await until(() => stack.edgeLog.some((line) => line.includes('follow-me.1')));
+    const line = stack.edgeLog.find((each) => each.includes('follow-me.1')) ?? '';
+    expect(JSON.parse(line)).toMatchObject({ event: 'request', request: 'follow-me.1', stream: id, status: 200 });
+    for (const event of ['admitted', 'ended']) {
+      expect(stack.workerEvents(event, start)).toContainEqual(expect.objectContaining({ request: id }));
+    }
+    const bad = await stack.post(
+      '/v1/chat/completions',
+      { ...chat, max_tokens: 2 },
+      { headers: { ...stack.headers, 'x-request-id': 'no spaces' } },
+    );
+    expect(bad.headers.get('x-request-id')).toMatch(/^[0-9a-f-]{36}$/);
   });
 
   test('Vercel AI SDK: generateText and streamText', async () => {
@@ -121,133 +203,6 @@ describe('clients', () => {
     const [batched] = await Promise.all([ask(5), ...Array.from({ length: 20 }, (_, i) => ask(100 + i))]);
     expect(batched).toBe(alone);
     expect(await ask(6)).not.toBe(alone);
-  });
-});
-
-describe('bad input', () => {
-  const cases: readonly (readonly [string, unknown, number, string, string | null])[] = [
-    ['not JSON', '{', 400, 'invalid_json', null],
-    ['not an object', '[]', 400, 'invalid_json', null],
-    ['too deep', `${'['.repeat(100)}${']'.repeat(100)}`, 400, 'invalid_json', null],
-    ['no model', { messages }, 400, 'missing_required_parameter', 'model'],
-    ['no messages', { model: MODEL }, 400, 'missing_required_parameter', 'messages'],
-    ['empty messages', { model: MODEL, messages: [] }, 400, 'invalid_value', 'messages'],
-    [
-      'wrong content',
-      { model: MODEL, messages: [{ role: 'user', content: 7 }] },
-      400,
-      'invalid_value',
-      'messages[0].content',
-    ],
-    [
-      'wrong role',
-      { model: MODEL, messages: [{ role: 'robot', content: '' }] },
-      400,
-      'invalid_value',
-      'messages[0].role',
-    ],
-    ['unknown model', { ...chat, model: 'nope' }, 404, 'model_not_found', 'model'],
-    ['temperature', { ...chat, temperature: 1e308 }, 400, 'invalid_value', 'temperature'],
-    ['max_tokens 0', { ...chat, max_tokens: 0 }, 400, 'invalid_value', 'max_tokens'],
-    ['max_tokens text', { ...chat, max_tokens: '5' }, 400, 'invalid_value', 'max_tokens'],
-    ['max_tokens beyond the context', { ...chat, max_tokens: 5000 }, 400, 'context_length_exceeded', 'messages'],
-    ['n', { ...chat, n: 1_000_000 }, 400, 'invalid_value', 'n'],
-    ['tools', { ...chat, tools: [] }, 400, 'unsupported_parameter', 'tools'],
-    [
-      'response_format',
-      { ...chat, response_format: { type: 'json_object' } },
-      400,
-      'invalid_value',
-      'response_format.type',
-    ],
-    ['unknown parameter', { ...chat, bogus: 1 }, 400, 'unsupported_parameter', 'bogus'],
-    ['many stops', { ...chat, stop: Array.from({ length: 99 }, () => 'x') }, 400, 'invalid_value', 'stop'],
-    [
-      'prompt over the context',
-      { model: MODEL, messages: [{ role: 'user', content: 'x'.repeat(5000) }] },
-      400,
-      'context_length_exceeded',
-      'messages',
-    ],
-    [
-      'body too large',
-      { model: MODEL, messages: [{ role: 'user', content: 'x'.repeat(2_000_000) }] },
-      413,
-      'request_too_large',
-      null,
-    ],
-  ];
-
-  test.each(cases)('%s', async (_, body, status, code, param) => {
-    const response = await stack.post('/v1/chat/completions', body);
-    const json = (await response.json()) as {
-      error: { code: string; param: string | null; message: string; type: string };
-    };
-    expect({ status: response.status, code: json.error.code, param: json.error.param }).toEqual({
-      status,
-      code,
-      param,
-    });
-    expect(json.error.message).not.toMatch(/at \w+ \(|node_modules|Error:/);
-  });
-
-  test.each([
-    ['no key', {}],
-    ['a malformed key', { authorization: 'Bearer sk-123' }],
-    ['a wrong secret', { authorization: `Bearer mr_${'a'.repeat(12)}_${'B'.repeat(48)}` }],
-  ])('%s is refused, on every route but the open ones', async (_, headers) => {
-    for (const path of ['/v1/models', '/v1/nothing', '/v1/streams/chatcmpl-s0-000000000000000000000000']) {
-      const response = await fetch(`${stack.edge.url}${path}`, { headers });
-      expect(response.status).toBe(401);
-      expect(await response.json()).toMatchObject({ error: { code: 'invalid_api_key' } });
-    }
-    expect((await fetch(`${stack.edge.url}/live`)).status).toBe(200);
-  });
-
-  test('nothing of it reached the engine', async () => {
-    const admitted = stack.workerLog.length;
-    await stack.post('/v1/chat/completions', { ...chat, temperature: 99 });
-    expect(stack.workerLog.length).toBe(admitted);
-    expect(await idle()).toBe(true);
-  });
-});
-
-describe('cancel frees the worker', () => {
-  interface Ended {
-    readonly event: string;
-    readonly code?: string;
-    readonly completionTokens: number;
-  }
-  const endedSince = (start: number) =>
-    stack.workerLog
-      .slice(start)
-      .map((line) => JSON.parse(line) as Ended)
-      .filter(({ event }) => event === 'ended');
-
-  test('clients that leave in mid-stream', async () => {
-    const start = stack.workerLog.length;
-    // Many, since each lasts only a fifth of a second: some are sure to be cut off.
-    const clients = Array.from({ length: 24 }, async () => {
-      const abort = new AbortController();
-      const body = { ...chat, max_tokens: LONG, stream: true };
-      await stack.post('/v1/chat/completions', body, { signal: abort.signal });
-      abort.abort();
-    });
-    await Promise.all(clients);
-    await until(async () => (await idle()) && endedSince(start).length === clients.length);
-    const cancelled = endedSince(start).filter(({ code }) => code === 'request_cancelled');
-    expect(cancelled.length).toBeGreaterThan(0);
-    for (const { completionTokens } of cancelled) expect(completionTokens).toBeLessThan(LONG);
-    expect(await stack.metric('kv_cache_usage_perc')).toBe(0);
-  });
-
-  test('stop is its own endpoint and ends the stream well', async () => {
-    const response = await stack.post('/v1/chat/completions', { ...chat, max_tokens: LONG, stream: true });
-    const id = response.headers.get('x-millrace-stream-id');
-    const stopped = await stack.post(`/v1/streams/${id}/stop`, {});
-    expect(stopped.status).toBe(200);
-    expect((await textOf(response)).done).toBe(true);
-    await until(idle);
   });
 });
 
@@ -306,6 +261,8 @@ describe('faults', () => {
     expect(refused).toBeInstanceOf(APIError);
     expect((refused as APIError).status).toBe(503);
     expect(Date.now() - begin).toBeLessThan(2000);
+    expect((await stack.get('/health')).status).toBe(503);
+    expect((await stack.get('/live')).status).toBe(200);
     stack.worker = await startWorker({
       nats: stack.nats,
       model: `test/fixtures/${MODEL}`,
@@ -313,6 +270,9 @@ describe('faults', () => {
     });
     const served = await stack.post('/v1/chat/completions', { ...chat, max_tokens: 3 });
     expect(await served.json()).toMatchObject({ usage: { completion_tokens: 3 } });
+    const health = await stack.get('/health');
+    expect(health.status).toBe(200);
+    expect(await health.json()).toEqual({ status: 'ready', workers: 1 });
   });
 
   test('SIGTERM drains: running streams finish, the process exits 0', async () => {

@@ -6,7 +6,7 @@ import { MillraceError } from '../../shared/errors.ts';
 import type { Frame } from '../../shared/protocol.ts';
 
 const head = { id: 'a', attempt: 2 };
-const open = (offset = 0) => new LiveRequest({ ...head, worker: 'w', offset });
+const open = (offset = 0) => new LiveRequest({ ...head, worker: 'w', epoch: 'e', offset });
 
 function delta(pieces: readonly string[], offset: number, attempt = 2): Frame {
   return { ...head, attempt, type: 'text-delta', choice: 0, offset, ids: pieces.map(() => 1), pieces: [...pieces] };

@@ -5,14 +5,14 @@ import { sseStream, type SseOptions } from '../../edge/stream.ts';
 import { MillraceError } from '../../shared/errors.ts';
 
 const id = 'chatcmpl-s0-0';
-const head = { id, kind: 'chat' as const, created: 5, model: 'm', fingerprint: 'f' };
+const head = { id, kind: 'chat' as const, created: 5, model: 'm', fingerprint: 'f', includeUsage: true };
 
 function opened(extra: Partial<SseOptions> = {}) {
-  const live = new LiveRequest({ id, attempt: 1, worker: 'w', offset: 0 });
+  const live = new LiveRequest({ id, attempt: 1, worker: 'w', epoch: 'e', offset: 0 });
   const said: string[] = [];
   const onCancel = () => said.push('cancel');
   const onDone = () => said.push('done');
-  const body = sseStream(live, { head, includeUsage: true, resumed: false, onCancel, onDone, ...extra });
+  const body = sseStream(live, { head, resumed: false, onCancel, onDone, ...extra });
   const token = (offset: number, piece: string) =>
     live.accept({ type: 'text-delta', id, attempt: 1, choice: 0, offset, ids: [1], pieces: [piece] }, 0);
   const finish = (completionTokens: number) => {
@@ -50,8 +50,8 @@ describe('SSE', () => {
       prompt_tokens_details: { cached_tokens: 2 },
     };
     expect(events).toEqual([
-      ['2', { ...same, choices: [{ ...rest, finish_reason: null, delta }] }],
-      ['2', { ...same, choices: [{ ...rest, finish_reason: 'length', delta: {} }] }],
+      ['2', { ...same, choices: [{ ...rest, finish_reason: null, delta }], usage: null }],
+      ['2', { ...same, choices: [{ ...rest, finish_reason: 'length', delta: {} }], usage: null }],
       ['2', { ...same, choices: [], usage }],
       [null, '[DONE]'],
     ]);
@@ -75,11 +75,12 @@ describe('SSE', () => {
   });
 
   it('an answer without text still names the role and ends', async () => {
-    const { body, finish } = opened({ includeUsage: false });
+    const { body, finish } = opened({ head: { ...head, includeUsage: false } });
     finish(0);
     const events = parsed(await new Response(body).text());
     expect(events[0]).toMatchObject(['0', { choices: [{ delta: { role: 'assistant', content: '' } }] }]);
     expect(events.map(([, data]) => data)).toHaveLength(3);
+    for (const [, data] of events) expect(data).not.toHaveProperty('usage');
   });
 
   it('a reader that leaves cancels', async () => {

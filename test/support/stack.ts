@@ -2,11 +2,19 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { startEdge, type EdgeProcess } from '../../infra/dev/edge.ts';
+import { startEdge, type EdgeOptions, type EdgeProcess } from '../../infra/dev/edge.ts';
 import { startNats, type NatsServer } from '../../infra/dev/nats.ts';
 import { startWorker, type WorkerProcess } from '../../infra/dev/worker.ts';
 
 export const MODEL = 'tiny-llama';
+
+export interface StackOptions {
+  /** A Hugging Face folder; the tiny fixture without. */
+  readonly model?: string;
+  /** Of the worker. */
+  readonly flags?: readonly string[];
+  readonly edge?: Partial<EdgeOptions>;
+}
 
 export class Stack implements AsyncDisposable {
   readonly nats: NatsServer;
@@ -17,13 +25,13 @@ export class Stack implements AsyncDisposable {
   readonly edgeLog: string[];
   readonly #folder: string;
 
-  static async start(flags: readonly string[] = []): Promise<Stack> {
+  static async start({ model = `test/fixtures/${MODEL}`, flags = [], edge: more }: StackOptions = {}): Promise<Stack> {
     const folder = mkdtempSync(join(tmpdir(), 'millrace-test-'));
     const [workerLog, edgeLog]: [string[], string[]] = [[], []];
     const nats = await startNats();
     const [worker, edge] = await Promise.all([
-      startWorker({ nats, model: `test/fixtures/${MODEL}`, flags, onLine: (line) => workerLog.push(line) }),
-      startEdge({ nats, folder, onLine: (line) => edgeLog.push(line) }),
+      startWorker({ nats, model, flags, onLine: (line) => workerLog.push(line) }),
+      startEdge({ nats, folder, onLine: (line) => edgeLog.push(line), ...more }),
     ]);
     return new Stack({ nats, worker, edge, workerLog, edgeLog, folder });
   }
@@ -48,6 +56,12 @@ export class Stack implements AsyncDisposable {
 
   get(path: string): Promise<Response> {
     return fetch(`${this.edge.url}${path}`, { headers: this.headers });
+  }
+
+  /** Entries of one kind in the worker's log, from `start` on. */
+  workerEvents<T extends object>(event: string, start = 0): T[] {
+    const entries = this.workerLog.slice(start).map((line) => JSON.parse(line) as T & { readonly event: string });
+    return entries.filter((entry) => entry.event === event);
   }
 
   /** Value of one of the worker's metrics. */

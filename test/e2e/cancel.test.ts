@@ -1,0 +1,136 @@
+/** A client that leaves, from any phase and by any answer, frees its worker at once; one that stops ends well. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { sseEvents, Stack, until } from '../support/stack.ts';
+
+/** A client's leaving is acted on within so long. Milliseconds. */
+const SOON_MS = 1_500;
+const common = { model: 'millrace-mini', temperature: 0, ignore_eos: true };
+/** Seconds of decoding. */
+const longAnswer = { ...common, prompt: 'Once', max_tokens: 900 };
+/** Seconds of prefill, two tokens a step. */
+const longPrompt = { ...common, prompt: Array.from({ length: 900 }, (_, i) => 100 + i), max_tokens: 5 };
+
+let stack: Stack;
+beforeAll(async () => {
+  // One slot: a second request queues.
+  const flags = ['--max-num-seqs', '1', '--max-num-batched-tokens', '2'];
+  // Slow enough to be met in every phase.
+  stack = await Stack.start({ model: 'models/millrace-mini', flags });
+}, 180_000);
+afterAll(async () => {
+  await stack[Symbol.asyncDispose]();
+});
+afterEach(async () => {
+  await until(async () => (await running()) + (await waiting()) === 0);
+});
+
+const running = () => stack.metric('num_requests_running');
+const waiting = () => stack.metric('num_requests_waiting');
+const ended = (start: number) =>
+  stack.workerEvents<{ code?: string; completionTokens: number; promptTokens: number }>('ended', start);
+
+interface Client {
+  readonly response: Promise<Response>;
+  leave(): void;
+}
+
+function client(body: object, headers: Record<string, string> = {}): Client {
+  const abort = new AbortController();
+  const init = { signal: abort.signal, headers: { ...stack.headers, ...headers } };
+  const response = stack.post('/v1/completions', body, init);
+  response.catch(() => {});
+  return { response, leave: () => abort.abort() };
+}
+
+/** Resumes a stream from its start. */
+function reader(id: string | null): Client {
+  const abort = new AbortController();
+  const response = fetch(`${stack.edge.url}/v1/streams/${id}`, { headers: stack.headers, signal: abort.signal });
+  return { response, leave: () => abort.abort() };
+}
+
+async function idOf({ response }: Client): Promise<string | null> {
+  return (await response).headers.get('x-millrace-stream-id');
+}
+
+describe.each([
+  ['stream', { stream: true }],
+  ['whole answer', {}],
+])('%s: the client leaves', (_, kind) => {
+  test('while queued', async () => {
+    const occupant = client({ ...longAnswer, stream: true });
+    await occupant.response;
+    const start = stack.workerLog.length;
+    const queued = client({ ...longAnswer, ...kind });
+    await until(async () => (await waiting()) === 1);
+    queued.leave();
+    await until(async () => (await waiting()) === 0, SOON_MS);
+    expect(await running()).toBe(1);
+    expect(ended(start)).toMatchObject([{ code: 'request_cancelled', completionTokens: 0 }]);
+    occupant.leave();
+    await until(async () => (await running()) === 0, SOON_MS);
+  });
+
+  test('in prefill', async () => {
+    const start = stack.workerLog.length;
+    const prefilling = client({ ...longPrompt, ...kind });
+    await until(async () => (await running()) === 1);
+    prefilling.leave();
+    await until(async () => (await running()) === 0, SOON_MS);
+    expect(ended(start)).toMatchObject([{ code: 'request_cancelled', completionTokens: 0 }]);
+  });
+
+  test('in decode', async () => {
+    const start = stack.workerLog.length;
+    const decoding = client({ ...longAnswer, ...kind });
+    await until(async () => (await running()) === 1);
+    await sleep(300);
+    decoding.leave();
+    await until(async () => (await running()) === 0, SOON_MS);
+    const [end] = ended(start);
+    expect(end?.code).toBe('request_cancelled');
+    expect(end?.completionTokens).toBeGreaterThan(0);
+    expect(end?.completionTokens).toBeLessThan(longAnswer.max_tokens);
+    expect(await stack.metric('kv_cache_usage_perc')).toBe(0);
+  });
+});
+
+describe('resumed streams', () => {
+  test('a resumed client leaves, like the first one: the worker is free; the first one heard why it lost its stream', async () => {
+    const first = client({ ...longAnswer, stream: true });
+    const id = await idOf(first);
+    const second = reader(id);
+    expect((await second.response).status).toBe(200);
+    const text = await (await first.response).text();
+    expect(text).toContain('stream_not_found');
+    expect(text).not.toContain('[DONE]');
+    expect(await running()).toBe(1);
+    second.leave();
+    await until(async () => (await running()) === 0, SOON_MS);
+  });
+
+  test('a stream that is to go on does so, whoever leaves', async () => {
+    const first = client({ ...longAnswer, stream: true }, { 'x-millrace-on-disconnect': 'continue' });
+    const id = await idOf(first);
+    first.leave();
+    const second = reader(id);
+    await second.response;
+    second.leave();
+    await sleep(SOON_MS);
+    expect(await running()).toBe(1);
+    expect((await stack.post(`/v1/streams/${id}/stop`, {})).status).toBe(200);
+    await until(async () => (await running()) === 0, SOON_MS);
+  });
+});
+
+test('stop is its own endpoint and ends the stream well', async () => {
+  const { response } = client({ ...longAnswer, stream: true });
+  const id = await idOf({ response, leave: () => {} });
+  const stopped = await stack.post(`/v1/streams/${id}/stop`, {});
+  expect(await stopped.json()).toEqual({ id, object: 'stream', stopped: true });
+  const events: string[] = [];
+  for await (const { data } of sseEvents(await response)) events.push(data);
+  expect(events.at(-1)).toBe('[DONE]');
+  expect(JSON.parse(events.at(-2) ?? '')).toMatchObject({ choices: [{ finish_reason: 'stop' }] });
+});

@@ -1,0 +1,214 @@
+/** What a client can get wrong: key, method, route, body. Each is refused by name in OpenAI's shape, and no worker hears of it. */
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { mintKey, type MintedKey } from '../../edge/key.ts';
+import type { SeededKey } from '../../infra/dev/edge.ts';
+import { MODEL, Stack } from '../support/stack.ts';
+
+const ALIAS = 'alias/of-it';
+const messages = [{ role: 'user' as const, content: 'hi' }];
+const chat = { model: MODEL, messages, temperature: 0, ignore_eos: true, max_tokens: 2 };
+
+interface Refusal {
+  readonly error: {
+    readonly code: string;
+    readonly param: string | null;
+    readonly message: string;
+    readonly type: string;
+  };
+}
+
+/** Keys of the table by what is special about them. */
+const keys: Record<string, MintedKey> = {};
+
+async function mintKeys(pepper: string): Promise<readonly SeededKey[]> {
+  const names = ['disabled', 'expired', 'not yet expired', 'rotated', 'rotated, second secret', 'alias only'];
+  for (const name of names) keys[name] = await mintKey(pepper);
+  const row = (name: string, extra: Partial<SeededKey> = {}) => {
+    const { publicId = '', secretHash = '' } = keys[name] ?? {};
+    return { publicId, secretHash, tenant: 'other', ...extra };
+  };
+  return [
+    row('disabled', { disabled: true }),
+    row('expired', { expiresAt: Date.now() - 1 }),
+    row('not yet expired', { expiresAt: Date.now() + 3_600_000 }),
+    row('rotated', { secondSecretHash: row('rotated, second secret').secretHash }),
+    row('alias only', { models: [ALIAS] }),
+  ];
+}
+
+let stack: Stack;
+beforeAll(async () => {
+  stack = await Stack.start({ flags: ['--served-model-name', `${MODEL},${ALIAS}`], edge: { keys: mintKeys } });
+}, 180_000);
+afterAll(async () => {
+  await stack[Symbol.asyncDispose]();
+});
+
+const keyOf = (name: string) => keys[name]?.key ?? '';
+const call = (path: string, key: string, init: RequestInit = {}) =>
+  fetch(`${stack.edge.url}${path}`, { headers: { ...stack.headers, authorization: `Bearer ${key}` }, ...init });
+
+describe('keys', () => {
+  /** [what is wrong, the key sent]. */
+  const wrong: readonly (readonly [string, () => string])[] = [
+    ['disabled', () => keyOf('disabled')],
+    ['expired', () => keyOf('expired')],
+    ['unknown id', () => `mr_${'a'.repeat(12)}_${'B'.repeat(48)}`],
+    ['malformed', () => 'sk-123'],
+    ['wrong secret', () => `${keyOf('rotated').slice(0, 16)}${'B'.repeat(48)}`],
+    ['secret of another key', () => `${keyOf('rotated').slice(0, 16)}${stack.edge.apiKey.slice(16)}`],
+    ['id of the second secret', () => keyOf('rotated, second secret')],
+  ];
+
+  test.each(wrong)('%s: 401 on every route but the open ones, in the same words', async (_, key) => {
+    for (const path of ['/v1/models', '/v1/nothing', '/v1/streams/chatcmpl-s0-000000000000000000000000']) {
+      const response = await call(path, key());
+      expect(response.status).toBe(401);
+      const error = { message: 'Incorrect API key provided.', type: 'invalid_request_error', param: null };
+      expect(await response.json()).toEqual({ error: { ...error, code: 'invalid_api_key' } });
+    }
+  });
+
+  test('no key: 401, with how to send one; probes need none', async () => {
+    const response = await fetch(`${stack.edge.url}/v1/models`);
+    expect(response.status).toBe(401);
+    const { error } = (await response.json()) as Refusal;
+    expect(error).toMatchObject({ code: 'invalid_api_key', message: expect.stringContaining('Authorization: Bearer') });
+    for (const path of ['/live', '/health', '/']) expect((await fetch(`${stack.edge.url}${path}`)).status).toBe(200);
+  });
+
+  test('a key before its expiry, and either secret of a rotated one', async () => {
+    const { publicId } = keys['rotated'] ?? {};
+    const second = `mr_${publicId}_${keyOf('rotated, second secret').slice(16)}`;
+    for (const key of [keyOf('not yet expired'), keyOf('rotated'), second]) {
+      expect((await call('/v1/models', key)).status).toBe(200);
+    }
+  });
+
+  test('a key with a list of models sees and uses only those, aliases by name', async () => {
+    const key = keyOf('alias only');
+    const list = (await (await call('/v1/models', key)).json()) as { data: { id: string }[] };
+    expect(list.data.map(({ id }) => id)).toEqual([ALIAS]);
+    expect((await call(`/v1/models/${ALIAS}`, key)).status).toBe(200);
+    expect((await call(`/v1/models/${MODEL}`, key)).status).toBe(404);
+    const ask = (model: string) =>
+      call('/v1/chat/completions', key, { method: 'POST', body: JSON.stringify({ ...chat, model }) });
+    expect(await (await ask(ALIAS)).json()).toMatchObject({ model: ALIAS, usage: { completion_tokens: 2 } });
+    const refused = await ask(MODEL);
+    expect(refused.status).toBe(403);
+    expect(await refused.json()).toMatchObject({ error: { code: 'permission_denied', param: 'model' } });
+  });
+
+  test('a stream of another tenant is not there', async () => {
+    const response = await stack.post('/v1/chat/completions', { ...chat, stream: true });
+    await response.text();
+    const path = `/v1/streams/${response.headers.get('x-millrace-stream-id')}`;
+    expect((await stack.get(path)).status).toBe(200);
+    expect((await call(path, keyOf('rotated'))).status).toBe(404);
+    expect((await call(`${path}/stop`, keyOf('rotated'), { method: 'POST' })).status).toBe(404);
+  });
+});
+
+describe('methods and routes', () => {
+  test.each([
+    ['/v1/chat/completions', 'GET', 'POST'],
+    ['/v1/completions', 'DELETE', 'POST'],
+    ['/v1/models', 'POST', 'GET, HEAD'],
+    [`/v1/models/${MODEL}`, 'DELETE', 'GET, HEAD'],
+    [`/v1/models/${ALIAS}`, 'POST', 'GET, HEAD'],
+    ['/v1/streams/chatcmpl-s0-000000000000000000000000', 'POST', 'GET, HEAD'],
+    ['/v1/streams/chatcmpl-s0-000000000000000000000000/stop', 'GET', 'POST'],
+    ['/live', 'POST', 'GET, HEAD'],
+    ['/health', 'PUT', 'GET, HEAD'],
+  ])('%s does not take %s', async (path, method, allow) => {
+    const response = await call(path, stack.edge.apiKey, { method });
+    expect(response.status).toBe(405);
+    expect(response.headers.get('allow')).toBe(allow);
+    const { error } = (await response.json()) as Refusal;
+    expect(error).toMatchObject({ code: 'method_not_allowed', type: 'invalid_request_error' });
+    expect(error.message).toContain(allow);
+  });
+
+  test('a route that does not exist is 404 whatever the method', async () => {
+    for (const method of ['GET', 'POST']) {
+      const response = await call('/v1/nothing', stack.edge.apiKey, { method });
+      expect(response.status).toBe(404);
+      expect(response.headers.get('allow')).toBeNull();
+      expect(await response.json()).toMatchObject({ error: { code: 'not_found' } });
+    }
+  });
+});
+
+describe('bad input', () => {
+  const cases: readonly (readonly [string, unknown, number, string, string | null])[] = [
+    ['not JSON', '{', 400, 'invalid_json', null],
+    ['not an object', '[]', 400, 'invalid_json', null],
+    ['too deep', `${'['.repeat(100)}${']'.repeat(100)}`, 400, 'invalid_json', null],
+    ['no model', { messages }, 400, 'missing_required_parameter', 'model'],
+    ['no messages', { model: MODEL }, 400, 'missing_required_parameter', 'messages'],
+    ['empty messages', { model: MODEL, messages: [] }, 400, 'invalid_value', 'messages'],
+    [
+      'wrong content',
+      { model: MODEL, messages: [{ role: 'user', content: 7 }] },
+      400,
+      'invalid_value',
+      'messages[0].content',
+    ],
+    [
+      'wrong role',
+      { model: MODEL, messages: [{ role: 'robot', content: '' }] },
+      400,
+      'invalid_value',
+      'messages[0].role',
+    ],
+    ['unknown model', { ...chat, model: 'nope' }, 404, 'model_not_found', 'model'],
+    ['temperature', { ...chat, temperature: 1e308 }, 400, 'invalid_value', 'temperature'],
+    ['max_tokens 0', { ...chat, max_tokens: 0 }, 400, 'invalid_value', 'max_tokens'],
+    ['max_tokens text', { ...chat, max_tokens: '5' }, 400, 'invalid_value', 'max_tokens'],
+    ['max_tokens beyond the context', { ...chat, max_tokens: 5000 }, 400, 'context_length_exceeded', 'messages'],
+    ['n', { ...chat, n: 1_000_000 }, 400, 'invalid_value', 'n'],
+    ['tools', { ...chat, tools: [] }, 400, 'unsupported_parameter', 'tools'],
+    [
+      'response_format',
+      { ...chat, response_format: { type: 'json_object' } },
+      400,
+      'invalid_value',
+      'response_format.type',
+    ],
+    ['unknown parameter', { ...chat, bogus: 1 }, 400, 'unsupported_parameter', 'bogus'],
+    ['many stops', { ...chat, stop: Array.from({ length: 99 }, () => 'x') }, 400, 'invalid_value', 'stop'],
+    [
+      'prompt over the context',
+      { model: MODEL, messages: [{ role: 'user', content: 'x'.repeat(5000) }] },
+      400,
+      'context_length_exceeded',
+      'messages',
+    ],
+    [
+      'body too large',
+      { model: MODEL, messages: [{ role: 'user', content: 'x'.repeat(2_000_000) }] },
+      413,
+      'request_too_large',
+      null,
+    ],
+  ];
+
+  test.each(cases)('%s', async (_, body, status, code, param) => {
+    const start = stack.workerLog.length;
+    const response = await stack.post('/v1/chat/completions', body);
+    const { error } = (await response.json()) as Refusal;
+    expect({ status: response.status, code: error.code, param: error.param }).toEqual({ status, code, param });
+    expect(error.type).toBe('invalid_request_error');
+    expect(error.message).not.toMatch(/at \w+ \(|node_modules|Error:/);
+    expect(stack.workerEvents('admitted', start)).toEqual([]);
+    expect(await stack.metric('num_requests_running')).toBe(0);
+  });
+
+  test('a body of unknown length is cut off at the limit too', async () => {
+    const pieces = Array.from({ length: 32 }, () => new TextEncoder().encode('x'.repeat(65_536)));
+    const init = { method: 'POST', body: ReadableStream.from(pieces), duplex: 'half' as const };
+    const response = await call('/v1/completions', stack.edge.apiKey, init);
+    expect(response.status).toBe(413);
+    expect(await response.json()).toMatchObject({ error: { code: 'request_too_large' } });
+  });
+});

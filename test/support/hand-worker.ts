@@ -1,0 +1,77 @@
+/** Test support: a worker by hand, a NATS client that heartbeats, admits what is submitted and sends the frames it is told to. */
+import { connect, type NatsConnection } from '@nats-io/transport-node';
+import type { NatsServer } from '../../infra/dev/nats.ts';
+import type { Control, Frame, Submit } from '../../shared/protocol.ts';
+import { modelKey, subjects } from '../../shared/subjects.ts';
+
+const MODEL = 'm';
+
+export class HandWorker implements AsyncDisposable {
+  readonly worker: string;
+  /** Of its heartbeats. */
+  epoch = 'e1';
+  /** Of its replies; a worker that restarted since its last heartbeat differs. */
+  admitsAs = 'e1';
+  readonly submits: Submit[] = [];
+  readonly controls: Control[] = [];
+  readonly #nats: NatsConnection;
+  #seq = 0;
+
+  static async connect(server: NatsServer, worker: string): Promise<HandWorker> {
+    const { user, password: pass } = server.worker;
+    return new HandWorker(await connect({ servers: server.url, user, pass, inboxPrefix: '_INBOX_worker' }), worker);
+  }
+
+  private constructor(nats: NatsConnection, worker: string) {
+    this.#nats = nats;
+    this.worker = worker;
+    nats.subscribe(subjects.submit(modelKey(MODEL), worker), {
+      callback: (_, message) => {
+        this.submits.push(message.json<Submit>());
+        const admitted = { type: 'admitted', worker, epoch: this.admitsAs, promptTokens: 1, fingerprint: 'f' };
+        message.respond(JSON.stringify(admitted));
+      },
+    });
+    nats.subscribe(subjects.control(worker), {
+      callback: (_, message) => {
+        this.controls.push(message.json<Control>());
+        message.respond(JSON.stringify({ ok: true, found: true }));
+      },
+    });
+  }
+
+  async heartbeat(): Promise<void> {
+    const beat = {
+      ...{
+        v: 1,
+        worker: this.worker,
+        epoch: this.epoch,
+        models: [MODEL],
+        fingerprint: 'f',
+        status: 'ready',
+        created: 1,
+      },
+      ...{ limits: { maxSequences: 4, maxModelLen: 100, kvTokens: 400 }, step: { completed: 0, atMs: 0 } },
+      load: { running: 0, waiting: 0, queuedPrefillTokens: 0, kvTokens: 0 },
+    };
+    this.#nats.publish(subjects.heartbeat(this.worker), JSON.stringify(beat));
+    await this.#nats.flush();
+  }
+
+  /** One batch to the gateway that submitted last; `from` is the epoch it claims. */
+  async send(frames: readonly Frame[], from = this.epoch): Promise<void> {
+    const { shard, shardEpoch } = this.submits.at(-1) ?? { shard: '', shardEpoch: '' };
+    const batch = { v: 1, worker: this.worker, epoch: from, shard, shardEpoch, seq: ++this.#seq, frames };
+    this.#nats.publish(subjects.gateway(shard), JSON.stringify(batch));
+    await this.#nats.flush();
+  }
+
+  /** Control messages of one kind so far. */
+  heard(type: Control['type']): number {
+    return this.controls.filter((control) => control.type === type).length;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#nats.close();
+  }
+}
