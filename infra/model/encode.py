@@ -12,6 +12,8 @@ from tokenizers import Tokenizer
 
 MAX_TOKENS = 4096
 END_OF_TEXT = 0
+# Kinds whose questions stay answerable when a few of their tokens are hidden: no names, numbers or code to copy.
+MASKABLE = {"field", "ruled", "refusal"}
 
 
 def segments(example: dict) -> list[tuple[str, bool]]:
@@ -64,6 +66,7 @@ def read_split(tokenizer: Tokenizer, path: Path, into: dict[str, np.ndarray], na
         more_ids, more_spoken = encode(tokenizer, lines[start : start + 5000])
         ids += more_ids
         spoken += more_spoken
+    into[f"{name}_maskable"] = np.packbits([json.loads(line)["kind"] in MASKABLE for line in lines])
     into[f"{name}_ids"] = np.concatenate(ids)
     into[f"{name}_spoken"] = np.packbits(np.concatenate(spoken))
     into[f"{name}_lengths"] = np.array([len(row) for row in ids], dtype=np.uint16)

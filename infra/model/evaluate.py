@@ -1,6 +1,6 @@
 """Owns measuring the saved folder on the CPU: rubric, held-out perplexity, sampled answers. Knows nothing of training.
 
-Usage: python evaluate.py MODEL_FOLDER (ask "QUESTION"... | rubric | perplexity | samples) [--corpus train.jsonl]
+Usage: python evaluate.py MODEL_FOLDER (ask "QUESTION"... | rubric | unseen | perplexity | samples) [--corpus train.jsonl]
 """
 
 import argparse
@@ -67,6 +67,21 @@ def rubric(chat: Chat, corpus: str | None) -> None:
     print(json.dumps({"rubric_right": right, "rubric_questions": len(entries)}))
 
 
+def unseen(chat: Chat) -> None:
+    """Written questions that the generator kept out: right if the answer holds a sentence of the question's topic."""
+    entries = [json.loads(line) for line in (HERE / "unseen.jsonl").read_text(encoding="utf-8").splitlines()]
+    right = 0
+    for entry in entries:
+        answer = chat.answer([{"role": "user", "content": entry["question"]}])
+        # An answer may put the topic's name where the sentence says "It".
+        sentences = [re.sub(r"^(It|They) ", "", sentence) for sentence in entry["sentences"]]
+        found = any(sentence in answer for sentence in sentences)
+        right += found
+        if not found:
+            print(f"WRONG: {entry['question']} ({entry['topic']})\n    {answer[:200]!r}")
+    print(json.dumps({"unseen_right": right, "unseen_questions": len(entries)}))
+
+
 @torch.no_grad()
 def perplexity(chat: Chat) -> None:
     """Over the assistant's tokens of the held-out chats, each from its own beginning."""
@@ -102,13 +117,15 @@ def samples(chat: Chat) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder")
-    parser.add_argument("what", choices=["ask", "rubric", "perplexity", "samples"])
+    parser.add_argument("what", choices=["ask", "rubric", "unseen", "perplexity", "samples"])
     parser.add_argument("questions", nargs="*")
     parser.add_argument("--corpus")
     options = parser.parse_args()
     chat = Chat(options.folder)
     if options.what == "rubric":
         rubric(chat, options.corpus)
+    elif options.what == "unseen":
+        unseen(chat)
     elif options.what == "perplexity":
         perplexity(chat)
     elif options.what == "samples":

@@ -20,6 +20,8 @@ from network import Llama, Shape, hugging_face_config, rope_table
 BUCKETS = (96, 160, 256, 512, 1024, 2048, 4096)
 PROMPT_WEIGHT = 0.1
 WARM_UP = 0.03
+SPECIAL_TOKENS = 3
+START_OF_TURN = 1
 
 
 class Split:
@@ -30,7 +32,8 @@ class Split:
         spoken = np.unpackbits(data[f"{name}_spoken"], count=len(ids)).astype(bool)
         lengths = data[f"{name}_lengths"].astype(np.int64)
         ends = np.cumsum(lengths)
-        self.rows: dict[int, tuple[Tensor, Tensor]] = {}
+        maskable = np.unpackbits(data[f"{name}_maskable"], count=len(lengths)).astype(bool)
+        self.rows: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
         self.tokens: dict[int, int] = {}
         lower = 0
         for bucket in BUCKETS:
@@ -44,7 +47,7 @@ class Split:
                 at = slice(ends[index] - lengths[index], ends[index])
                 padded[row, : lengths[index]] = ids[at]
                 weights[row, : lengths[index]] = np.where(spoken[at], 1.0, PROMPT_WEIGHT)
-            self.rows[bucket] = (torch.from_numpy(padded).to(device), torch.from_numpy(weights).to(device))
+            self.rows[bucket] = (torch.from_numpy(padded).to(device), torch.from_numpy(weights).to(device), torch.from_numpy(maskable[chosen]).to(device))
             self.tokens[bucket] = int(lengths[chosen].sum())
 
 
@@ -57,11 +60,22 @@ def shifted(ids: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return ids, targets, weights
 
 
+def hide(ids: Tensor, weights: Tensor, maskable: Tensor, share: float) -> Tensor:
+    """Inputs with a share of the question's tokens replaced by random ones: no single word may carry a question alone.
+
+    ids and weights: [batch, length]; maskable: [batch]. The tokens of roles and turns stay.
+    """
+    role = (torch.roll(ids, 1, dims=1) == START_OF_TURN) | (torch.roll(ids, 2, dims=1) == START_OF_TURN)
+    asked = (weights > 0) & (weights < 0.5) & (ids >= SPECIAL_TOKENS) & ~role & maskable[:, None]
+    chosen = asked & (torch.rand(ids.shape, device=ids.device) < share)
+    return torch.where(chosen, torch.randint_like(ids, SPECIAL_TOKENS, Shape.vocab_size), ids)
+
+
 class Batches:
     """Endless batches of about the same number of tokens; every example once per epoch of its bucket."""
 
-    def __init__(self, split: Split, tokens: int, seed: int) -> None:
-        self.split, self.tokens = split, tokens
+    def __init__(self, split: Split, tokens: int, seed: int, hidden_share: float) -> None:
+        self.split, self.tokens, self.hidden_share = split, tokens, hidden_share
         self.random = np.random.default_rng(seed)
         self.buckets = list(split.rows)
         padded = {bucket: rows[0].numel() for bucket, rows in split.rows.items()}
@@ -70,22 +84,26 @@ class Batches:
         self.queues: dict[int, Tensor] = {}
 
     def next(self) -> tuple[Tensor, Tensor, Tensor]:
-        bucket = self.buckets[self.random.choice(len(self.buckets), p=self.shares)]
-        ids, weights = self.split.rows[bucket]
+        return self.of(self.buckets[self.random.choice(len(self.buckets), p=self.shares)])
+
+    def of(self, bucket: int) -> tuple[Tensor, Tensor, Tensor]:
+        ids, weights, maskable = self.split.rows[bucket]
         wanted = max(1, self.tokens // bucket)
         queue = self.queues.get(bucket)
         while queue is None or len(queue) < wanted:
             fresh = torch.from_numpy(self.random.permutation(len(ids))).to(ids.device)
             queue = fresh if queue is None else torch.cat([queue, fresh])
         self.queues[bucket] = queue[wanted:]
-        return shifted(ids[queue[:wanted]], weights[queue[:wanted]])
+        rows = queue[:wanted]
+        inputs, targets, shifted_weights = shifted(ids[rows], weights[rows])
+        return hide(inputs, weights[rows], maskable[rows], self.hidden_share), targets, shifted_weights
 
 
 @torch.no_grad()
 def held_out_loss(model: Llama, split: Split, rope: tuple[Tensor, Tensor], tokens: int) -> float:
     """Mean loss of the assistant's tokens."""
     total = count = 0.0
-    for bucket, (ids, weights) in split.rows.items():
+    for bucket, (ids, weights, _) in split.rows.items():
         step = max(1, tokens // bucket)
         for start in range(0, len(ids), step):
             batch, targets, kept = shifted(ids[start : start + step], weights[start : start + step])
@@ -108,16 +126,28 @@ def make_optimizer(model: Llama, peak: float) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=peak, betas=(0.9, 0.95), eps=1e-8, fused=True)
 
 
+def compile_all(model: Llama, batches: Batches, held_out: Split, rope: tuple[Tensor, Tensor]) -> None:
+    """Compiles every shape before the clock starts, so that the schedule counts training only; no weight changes."""
+    torch._dynamo.config.recompile_limit = 64
+    for layer in model.layers:
+        layer.compile(dynamic=False)
+    model.head.compile(dynamic=False)
+    start = time.time()
+    with torch.autocast("cuda", dtype=torch.bfloat16):
+        for bucket in batches.buckets:
+            model.loss(*batches.of(bucket), rope).backward()
+        held_out_loss(model, held_out, rope, batches.tokens)
+    model.zero_grad(set_to_none=True)
+    print(f"compiled in {time.time() - start:.0f} s", flush=True)
+
+
 def train(model: Llama, train_split: Split, held_out: Split, options: argparse.Namespace) -> list[dict]:
     device = model.embed_tokens.weight.device
     rope = rope_table(model.shape, max(BUCKETS), device)
-    batches = Batches(train_split, options.batch_tokens, options.seed)
+    batches = Batches(train_split, options.batch_tokens, options.seed, options.hidden_share)
     optimizer = make_optimizer(model, options.lr)
     if device.type == "cuda" and not options.eager:
-        torch._dynamo.config.recompile_limit = 64
-        for layer in model.layers:
-            layer.compile(dynamic=False)
-        model.head.compile(dynamic=False)
+        compile_all(model, batches, held_out, rope)
     log: list[dict] = []
     recent: list[Tensor] = []
     tokens, step, start, last = 0, 0, time.time(), 0.0
@@ -180,6 +210,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--batch-tokens", type=int, default=65536)
     parser.add_argument("--log-seconds", type=float, default=10)
+    parser.add_argument("--hidden-share", type=float, default=0.07, help="share of question tokens replaced by random ones")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--eager", action="store_true", help="do not compile the layers")
     options = parser.parse_args()

@@ -62,10 +62,29 @@ export function answerAbout(random: Random, topic: Topic, intent: Intent): strin
     case 'three':
       return list(random, topic, 3);
     case 'why':
-      return topic.why;
+      return random.chance(0.5) ? topic.why : `${definition(random, topic)} ${topic.why}`;
+    case 'purpose':
+      return random.chance(0.25) ? topic.why : `${definition(random, topic)} ${topic.why}`;
     case 'example':
       return random.chance(0.5) ? topic.example : `Here is an example. ${topic.example}`;
   }
+}
+
+/** Answers "what is it called?": the name, then what it means. */
+export function termAnswer(random: Random, topic: Topic): string {
+  const name = bareName(topic).replace(/^(a|an|the) /, '');
+  return random.pick([`That is called ${name}. `, `It is called ${name}. `, `The term is ${name}. `, `You mean ${name}. `, '']) + definition(random, topic);
+}
+
+export function longFormAnswer(random: Random, topic: Topic, [short, long]: readonly [string, string]): string {
+  return `${short} ${random.pick(['stands for', 'is short for', 'stands for'])} ${long}. ${definition(random, topic)}`;
+}
+
+/** Both topics in turn: what each of them is shows the difference. */
+export function differenceAnswer(random: Random, one: Topic, other: Topic, askedForSame: boolean): string {
+  const start = askedForSame ? 'No, they are not the same. ' : '';
+  const end = random.chance(0.3) ? ` ${one.why} ${other.why}` : '';
+  return `${start}${definition(random, one)} ${definition(random, other)}${end}`;
 }
 
 /** A plain article, for models asked to continue text without a chat. */

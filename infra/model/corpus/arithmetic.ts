@@ -2,7 +2,7 @@
 import type { Random } from './random.ts';
 import { type Example, assistant, user } from './example.ts';
 import { readList } from './lists.ts';
-import { typed } from './questions.ts';
+import { typed } from './typing.ts';
 
 type Sum = readonly [question: string, answer: string];
 

@@ -2,7 +2,8 @@
 import type { Random } from './random.ts';
 import { type Example, type Message, assistant, system, user } from './example.ts';
 import type { Topic } from './knowledge.ts';
-import { askAbout, typed } from './questions.ts';
+import { askAbout } from './questions.ts';
+import { loose } from './typing.ts';
 import { answerAbout } from './answers.ts';
 import { DEFAULT_SYSTEMS, questionAndAnswer } from './field.ts';
 import { smalltalkPair } from './smalltalk.ts';
@@ -32,8 +33,8 @@ function followUp(random: Random, topic: Topic): Turn {
   ])();
 }
 
-function topicTurns(random: Random, topic: Topic): Turn[] {
-  const turns: Turn[] = [random.chance(0.8) ? ([askAbout(random, topic, 'what'), answerAbout(random, topic, 'what')] as const) : questionAndAnswer(random, topic)];
+function topicTurns(random: Random, topic: Topic, topics: readonly Topic[]): Turn[] {
+  const turns: Turn[] = [random.chance(0.5) ? ([askAbout(random, topic, 'what'), answerAbout(random, topic, 'what')] as const) : questionAndAnswer(random, topic, topics)];
   const wanted = random.between(0, 3);
   const asked = new Set<string>();
   while (asked.size < wanted) {
@@ -67,11 +68,11 @@ const asMessages = (turns: readonly Turn[]): Message[] => turns.flatMap(([questi
 export function dialogue(random: Random, topics: readonly Topic[]): Example {
   const turns: Turn[] = random.chance(0.2) ? [smalltalkPair(random)] : [];
   for (let left = random.weighted([[6, 1], [3, 2], [1, 3]] as const); left > 0; left--) {
-    turns.push(...topicTurns(random, random.pick(topics)));
+    turns.push(...topicTurns(random, random.pick(topics), topics));
     if (random.chance(0.2)) turns.push(between(random));
   }
   if (random.chance(0.12)) turns.push(recall(random, turns));
-  const noisy = turns.map(([question, answer]) => [random.chance(0.5) ? question : typed(random, question), answer] as const);
+  const noisy = turns.map(([question, answer]) => [random.chance(0.5) ? question : loose(random, question), answer] as const);
   const noisyIsSafe = turns.some(([, answer]) => answer.startsWith('Your first question') || answer.startsWith('You asked'));
   const messages = asMessages(noisyIsSafe ? turns : noisy);
   return { kind: 'dialogue', messages: random.chance(0.35) ? [system(random.pick(DEFAULT_SYSTEMS)), ...messages] : messages };
@@ -95,6 +96,6 @@ export function longSystem(random: Random, topics: readonly Topic[]): Example {
   if (random.chance(0.4)) return lookup(random, random.between(15, 60));
   const chosen = random.sample(topics, random.between(4, 14));
   const handbook = chosen.map((topic) => [topic.definitions[0] ?? '', ...topic.facts].join(' ')).join('\n\n');
-  const turns = random.sample(chosen, random.between(1, 3)).flatMap((topic) => topicTurns(random, topic));
+  const turns = random.sample(chosen, random.between(1, 3)).flatMap((topic) => topicTurns(random, topic, topics));
   return { kind: 'long', messages: [system(`You are a helpful assistant. Here is a handbook.\n\n${handbook}`), ...asMessages(turns)] };
 }

@@ -17,6 +17,7 @@ export const system = (content: string): Message => ({ role: 'system', content }
 
 const HELD_OUT_ONE_IN = 23;
 const HELD_OUT_MIN_WORDS = 6;
+const UNSEEN_ONE_IN = 10;
 
 /** Case, punctuation and spacing do not make a question new. */
 export function normalizeQuestion(text: string): string {
@@ -37,3 +38,6 @@ export function exampleIsHeldOut(example: Example): boolean {
   if ('text' in example) return isHeldOut(example.text.slice(0, 80));
   return example.messages.some((message) => message.role === 'user' && isHeldOut(message.content));
 }
+
+/** Written questions about a topic that stay out of the training data altogether. */
+export const isUnseenWording = (question: string): boolean => hashText(normalizeQuestion(question)) % UNSEEN_ONE_IN === 3;

@@ -2,15 +2,18 @@
 import type { Random } from './random.ts';
 import { type Example, assistant, system, user } from './example.ts';
 import type { Topic } from './knowledge.ts';
-import { type Intent, askAbout, typed } from './questions.ts';
-import { answerAbout, article } from './answers.ts';
+import { type Intent, askAbout, askDescribed, askDifference, askLongForm, askShortForm, askTerm } from './questions.ts';
+import { answerAbout, article, differenceAnswer, longFormAnswer, termAnswer } from './answers.ts';
+import { answerWith, askPart, byKeywords } from './sentences.ts';
+import { descriptionsOf } from './descriptions.ts';
+import { loose } from './typing.ts';
 import { fixedTextVoice, roleInQuestion, roleVoice } from './persona.ts';
 import { storyAbout } from './story.ts';
 import { declineAnswer, outsideQuestion } from './refusal.ts';
 import { smalltalkPair } from './smalltalk.ts';
 import { readList } from './lists.ts';
 
-const INTENTS: readonly (readonly [number, Intent])[] = [[22, 'what'], [26, 'explain'], [7, 'detail'], [8, 'sentence'], [8, 'short'], [7, 'simple'], [6, 'bullets'], [4, 'three'], [7, 'why'], [5, 'example']];
+const INTENTS: readonly (readonly [number, Intent])[] = [[24, 'what'], [26, 'explain'], [5, 'detail'], [6, 'sentence'], [6, 'short'], [5, 'simple'], [4, 'bullets'], [3, 'three'], [7, 'why'], [10, 'purpose'], [4, 'example']];
 const HEROES = readList('heroes');
 
 export const DEFAULT_SYSTEMS = ['You are a helpful assistant.', 'You are a helpful AI assistant.', 'You are Millrace, a helpful assistant.', 'You are a friendly assistant.', 'Be helpful and concise.',
@@ -24,18 +27,64 @@ const RULES: readonly (readonly [Intent, readonly string[]])[] = [
   ['simple', ['Explain things simply, for beginners.', 'You explain things to children.', 'Use simple words and give examples.', 'Avoid jargon.']],
 ];
 
-export function questionAndAnswer(random: Random, topic: Topic): readonly [question: string, answer: string] {
-  if (topic.specifics.length > 0 && random.chance(0.15 + 0.12 * Math.min(3, topic.specifics.length))) {
-    const specific = random.pick(topic.specifics);
-    return [random.pick(specific.questions), specific.answer];
-  }
+type Turn = readonly [question: string, answer: string];
+
+const byIntent = (random: Random, topic: Topic): Turn => {
   const intent = random.weighted(INTENTS);
   return [askAbout(random, topic, intent), answerAbout(random, topic, intent)];
+};
+
+/** Questions written by hand for one part of the topic. */
+function byWording(random: Random, topic: Topic): Turn | undefined {
+  const ready = topic.specifics.map(({ questions, answer }): readonly [readonly string[], string] => [questions, answer]);
+  const worded = topic.wordings.map(({ questions, part }): readonly [readonly string[], string] => [questions, answerWith(random, topic, part)]);
+  const all = [...ready, ...worded];
+  if (all.length === 0) return undefined;
+  const [questions, answer] = random.pick(all);
+  return [random.pick(questions), answer];
 }
 
-export function single(random: Random, topic: Topic): Example {
-  const [question, answer] = questionAndAnswer(random, topic);
-  const messages = [user(typed(random, question)), assistant(answer)];
+/** The topic stands in the question only by a description of it. */
+function byDescription(random: Random, topic: Topic): Turn | undefined {
+  const all = descriptionsOf(topic);
+  if (all.length === 0) return undefined;
+  const description = random.pick(all);
+  if (random.chance(0.5)) return [askTerm(random, description), termAnswer(random, topic)];
+  return [askDescribed(random, description), answerAbout(random, topic, random.pick(['what', 'explain'] as const))];
+}
+
+function byAbbreviation(random: Random, topic: Topic): Turn | undefined {
+  if (topic.abbreviations.length === 0) return undefined;
+  const [short, long] = random.pick(topic.abbreviations);
+  return [random.chance(0.75) ? askLongForm(random, short) : askShortForm(random, long), longFormAnswer(random, topic, [short, long])];
+}
+
+/** Compares with a neighbour in the knowledge files, where related topics stand together, or with any topic. */
+function byDifference(random: Random, topic: Topic, topics: readonly Topic[]): Turn | undefined {
+  const near = topics[topics.indexOf(topic) + random.pick([-3, -2, -1, 1, 2, 3])];
+  const other = near !== undefined && random.chance(0.75) ? near : random.pick(topics);
+  if (other === topic) return undefined;
+  const question = askDifference(random, topic, other);
+  return [question, differenceAnswer(random, topic, other, / same/.test(question))];
+}
+
+/** One question about the topic, of any kind, and its answer. */
+export function questionAndAnswer(random: Random, topic: Topic, topics: readonly Topic[]): Turn {
+  const ask = random.weighted<() => Turn | undefined>([
+    [30, () => byIntent(random, topic)],
+    [22, () => byWording(random, topic)],
+    [20, () => askPart(random, topic, random.pick(topic.parts))],
+    [9, () => byKeywords(random, topic, random.pick(topic.parts))],
+    [9, () => byDescription(random, topic)],
+    [5, () => byDifference(random, topic, topics)],
+    [5, () => byAbbreviation(random, topic)],
+  ]);
+  return ask() ?? byIntent(random, topic);
+}
+
+export function single(random: Random, topic: Topic, topics: readonly Topic[]): Example {
+  const [question, answer] = questionAndAnswer(random, topic, topics);
+  const messages = [user(loose(random, question)), assistant(answer)];
   return { kind: 'field', messages: random.chance(0.3) ? [system(random.pick(DEFAULT_SYSTEMS)), ...messages] : messages };
 }
 
@@ -43,7 +92,7 @@ export function single(random: Random, topic: Topic): Example {
 export function ruled(random: Random, topic: Topic): Example {
   const [intent, rules] = random.pick(RULES);
   const asked = askAbout(random, topic, random.pick(['what', 'explain'] as const));
-  return { kind: 'ruled', messages: [system(random.pick(rules)), user(typed(random, asked)), assistant(answerAbout(random, topic, intent))] };
+  return { kind: 'ruled', messages: [system(random.pick(rules)), user(loose(random, asked)), assistant(answerAbout(random, topic, intent))] };
 }
 
 function anyAnswer(random: Random, topic: Topic): readonly [string, string] {
@@ -74,7 +123,7 @@ export function voiced(random: Random, topics: readonly Topic[]): Example {
   const voice = maker(random);
   const turns = Array.from({ length: random.weighted([[3, 1], [1, 2]] as const) }, () => {
     const [question, answer] = anyAnswer(random, random.pick(topics));
-    return [user(typed(random, question)), assistant(voice.speak(answer))];
+    return [user(loose(random, question)), assistant(voice.speak(answer))];
   });
   return { kind: 'voiced', messages: [system(voice.prompt), ...turns.flat()] };
 }

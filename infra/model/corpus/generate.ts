@@ -1,4 +1,4 @@
-// Owns the mixture of the corpus and its split; writes train.jsonl and heldout.jsonl. Knows nothing of tokens or training.
+// Owns the mixture of the corpus and its split; writes train.jsonl, heldout.jsonl and unseen.jsonl. Knows nothing of tokens or training.
 import { createWriteStream, mkdirSync, writeFileSync } from 'node:fs';
 import { finished } from 'node:stream/promises';
 import { parseArgs } from 'node:util';
@@ -13,19 +13,20 @@ import { copying } from './extract.ts';
 import { edit } from './edit.ts';
 import { refusal } from './refusal.ts';
 import { smalltalk } from './smalltalk.ts';
+import { exampleIsNearRubric } from './rubric.ts';
 
 type Maker = (random: Random, topics: readonly Topic[]) => Example;
 
 /** Shares by number of examples, in percent. */
 const MIXTURE: readonly (readonly [number, Maker])[] = [
-  [34, (random, topics) => single(random, random.pick(topics))],
-  [7, (random, topics) => ruled(random, random.pick(topics))],
+  [40, (random, topics) => single(random, random.pick(topics), topics)],
+  [6, (random, topics) => ruled(random, random.pick(topics))],
   [9, voiced],
   [11, dialogue],
   [2, longDialogue],
   [1.2, longSystem],
   [2, (random, topics) => summary(random, random.pick(topics))],
-  [2.5, (random, topics) => plainText(random, random.pick(topics))],
+  [1.5, (random, topics) => plainText(random, random.pick(topics))],
   [8, refusal],
   [5, smalltalk],
   [4.5, story],
@@ -40,7 +41,7 @@ const HELD_OUT_BYTES = 280_000;
 
 const { values } = parseArgs({ options: { out: { type: 'string' }, count: { type: 'string' }, seed: { type: 'string' } } });
 const out = values.out ?? 'infra/model/build';
-const count = Number(values.count ?? 200_000);
+const count = Number(values.count ?? 450_000);
 const random = new Random(Number(values.seed ?? 1));
 const topics = readTopics();
 
@@ -48,9 +49,14 @@ mkdirSync(out, { recursive: true });
 const train = createWriteStream(`${out}/train.jsonl`);
 const heldOut: string[] = [];
 let heldOutBytes = 0;
+let dropped = 0;
 const kinds = new Map<string, number>();
 for (let made = 0; made < count; ) {
   const example = random.weighted(MIXTURE)(random, topics);
+  if (exampleIsNearRubric(example)) {
+    dropped++;
+    continue;
+  }
   const line = `${JSON.stringify(example)}\n`;
   if (exampleIsHeldOut(example)) {
     // One long chat would crowd out a hundred questions.
@@ -67,5 +73,7 @@ for (let made = 0; made < count; ) {
 train.end();
 await finished(train);
 writeFileSync(`${out}/heldout.jsonl`, heldOut.join(''));
-console.log(`${topics.length} topics, ${count} training examples, ${heldOut.length} held out; bytes by kind:`);
+const unseen = topics.flatMap(({ names, unseen: questions, parts }) => questions.map((question) => ({ question, topic: names[0], sentences: parts.map(({ text }) => text) })));
+writeFileSync(`${out}/unseen.jsonl`, unseen.map((entry) => `${JSON.stringify(entry)}\n`).join(''));
+console.log(`${topics.length} topics, ${count} training examples, ${heldOut.length} held out, ${unseen.length} written questions unseen, ${dropped} dropped because they are near a question of the rubric; bytes by kind:`);
 console.log(Object.fromEntries([...kinds].sort((a, b) => b[1] - a[1])));

@@ -1,9 +1,20 @@
-// Owns reading the knowledge files into topics. Knows nothing of how questions or answers are worded.
+// Owns reading the knowledge files, and the wordings beside them, into topics. Knows nothing of how answers are put together.
 import { readdirSync, readFileSync } from 'node:fs';
+import { isUnseenWording } from './example.ts';
 
 export interface Specific {
   readonly questions: readonly string[];
   readonly answer: string;
+}
+/** One sentence, or one ready answer, of a topic. */
+export interface Part {
+  readonly kind: 'definition' | 'fact' | 'why' | 'example' | 'specific';
+  readonly text: string;
+}
+/** Questions that people ask for one part of a topic. */
+export interface Wording {
+  readonly questions: readonly string[];
+  readonly part: Part;
 }
 export interface Topic {
   /** Names as they stand in a question, the main one first. */
@@ -14,6 +25,14 @@ export interface Topic {
   readonly why: string;
   readonly example: string;
   readonly specifics: readonly Specific[];
+  readonly parts: readonly Part[];
+  /** Noun phrases that mean the topic without its name. */
+  readonly descriptions: readonly string[];
+  readonly wordings: readonly Wording[];
+  /** Written questions that no training example may use; they measure how well new wordings are understood. */
+  readonly unseen: readonly string[];
+  /** Short form and long form, where the name has both. */
+  readonly abbreviations: readonly (readonly [short: string, long: string])[];
 }
 
 interface Draft {
@@ -28,6 +47,7 @@ interface Draft {
 }
 
 const split = (text: string, by: string): string[] => text.split(by).map((part) => part.trim());
+const withoutArticle = (name: string): string => name.replace(/^(a|an|the) /, '');
 
 function startTopic(line: string): Draft {
   const title = line.slice(2).trim();
@@ -46,13 +66,26 @@ function addLine(draft: Draft, line: string): void {
   else throw new Error(`knowledge file: a line must start with one of "= - why: ex: ? >": ${line}`);
 }
 
-function checkTopic({ questions: _questions, ...topic }: Draft): Topic {
-  const complete = topic.definitions.length > 0 && topic.facts.length > 1 && topic.why !== '' && topic.example !== '';
-  if (!complete) throw new Error(`knowledge file: topic "${topic.names[0]}" needs =, two facts, why: and ex:`);
-  return topic;
+/** Pairs such as TTFT and time to first token: the letters are the first letters of the words. */
+function abbreviationsOf(names: readonly string[]): [string, string][] {
+  const bare = names.map(withoutArticle);
+  const shorts = bare.filter((name) => /^[A-Z][A-Za-z]{1,5}$/.test(name) && /[A-Z].*[A-Z]/.test(name));
+  return shorts.flatMap((short) => {
+    const letters = short.toLowerCase();
+    const long = bare.find((name) => name.includes(' ') || name.includes('-') ? split(name.replaceAll('-', ' '), ' ').map((word) => word.charAt(0).toLowerCase()).join('') === letters : false);
+    return long === undefined ? [] : [[short, long] as [string, string]];
+  });
 }
 
-export function parseTopics(text: string): Topic[] {
+function finishTopic({ questions: _questions, ...draft }: Draft): Topic {
+  const complete = draft.definitions.length > 0 && draft.facts.length > 1 && draft.why !== '' && draft.example !== '';
+  if (!complete) throw new Error(`knowledge file: topic "${draft.names[0]}" needs =, two facts, why: and ex:`);
+  const part = (kind: Part['kind']) => (text: string): Part => ({ kind, text });
+  const parts = [...draft.definitions.map(part('definition')), ...draft.facts.map(part('fact')), part('why')(draft.why), part('example')(draft.example), ...draft.specifics.map(({ answer }) => part('specific')(answer))];
+  return { ...draft, parts, descriptions: [], wordings: [], unseen: [], abbreviations: abbreviationsOf(draft.names) };
+}
+
+function parseTopics(text: string): Topic[] {
   const drafts: Draft[] = [];
   for (const line of text.split('\n').map((raw) => raw.trim())) {
     if (line === '') continue;
@@ -63,13 +96,54 @@ export function parseTopics(text: string): Topic[] {
       addLine(last, line);
     }
   }
-  return drafts.map(checkTopic);
+  return drafts.map(finishTopic);
+}
+
+/** "=" asks for a definition, a number for that fact, "why" and "ex" for themselves. */
+function partCalled(topic: Topic, mark: string): Part {
+  const fact = topic.facts[Number(mark) - 1];
+  if (fact !== undefined) return { kind: 'fact', text: fact };
+  if (mark === '=') return { kind: 'definition', text: topic.definitions[0] ?? '' };
+  if (mark === 'why') return { kind: 'why', text: topic.why };
+  if (mark === 'ex') return { kind: 'example', text: topic.example };
+  throw new Error(`wordings: topic "${topic.names[0]}" has no part "${mark}"`);
+}
+
+const parted = (questions: readonly string[]): [unseen: string[], seen: string[]] => [questions.filter(isUnseenWording), questions.filter((question) => !isUnseenWording(question))];
+
+function addWording(topic: Topic, line: string): Topic {
+  const [mark = '', ...words] = line.split(' ');
+  const rest = words.join(' ');
+  if (mark === '~') return { ...topic, descriptions: [...topic.descriptions, ...split(rest, '||')] };
+  if (mark === 'abbr') return { ...topic, abbreviations: [...topic.abbreviations, split(rest, '=') as [string, string]] };
+  const [unseen, questions] = parted(split(rest, '||'));
+  const wordings = questions.length > 0 ? [...topic.wordings, { questions, part: partCalled(topic, mark) }] : topic.wordings;
+  return { ...topic, wordings, unseen: [...topic.unseen, ...unseen] };
+}
+
+function addWordings(topics: Topic[], text: string): void {
+  let at = -1;
+  for (const line of text.split('\n').map((raw) => raw.trim())) {
+    if (line === '') continue;
+    if (line.startsWith('# ')) {
+      at = topics.findIndex(({ names }) => names[0] === line.slice(2));
+      if (at < 0) throw new Error(`wordings: no topic has the main name "${line.slice(2)}"`);
+    } else {
+      const topic = topics[at];
+      if (topic === undefined) throw new Error(`wordings: line before the first topic: ${line}`);
+      topics[at] = addWording(topic, line);
+    }
+  }
+}
+
+function texts(folder: string): string[] {
+  const place = new URL(`./${folder}/`, import.meta.url);
+  const files = readdirSync(place).filter((name) => name.endsWith('.md'));
+  return files.sort().map((name) => readFileSync(new URL(name, place), 'utf8'));
 }
 
 export function readTopics(): Topic[] {
-  const folder = new URL('./knowledge/', import.meta.url);
-  const files = readdirSync(folder)
-    .filter((name) => name.endsWith('.md'))
-    .sort();
-  return files.flatMap((name) => parseTopics(readFileSync(new URL(name, folder), 'utf8')));
+  const topics = texts('knowledge').flatMap(parseTopics);
+  for (const text of texts('wordings')) addWordings(topics, text);
+  return topics;
 }

@@ -2,7 +2,8 @@
 import type { Random } from './random.ts';
 import { type Example, assistant, user } from './example.ts';
 import { madeUpName, madeUpWord, readList } from './lists.ts';
-import { typed } from './questions.ts';
+import { askOutside } from './questions.ts';
+import { loose } from './typing.ts';
 
 const fillers = {
   thing: readList('things'),
@@ -71,6 +72,7 @@ export function declineAnswer(random: Random, domain: string): string {
 }
 
 export function outsideQuestion(random: Random): readonly [question: string, domain: string] {
+  if (random.chance(0.2)) return [askOutside(random, random.pick(fillers.thing)), 'general knowledge'];
   const [domain, , templates] = random.weighted(ASKS.map((ask) => [ask[1], ask] as const));
   const question = random.pick(templates).replace(/\{(\w+)\}/g, (_, key: string) => random.pick(fillers[key as Filler]));
   return [question, domain];
@@ -79,13 +81,13 @@ export function outsideQuestion(random: Random): readonly [question: string, dom
 /** Terms that nobody knows: better to say so than to invent a meaning. */
 function unknownTerm(random: Random): Example {
   const word = random.chance(0.5) ? madeUpWord(random, random.between(2, 4)) : `${madeUpName(random)} ${random.pick(['attention', 'decoding', 'cache', 'scheduler', 'batching', 'quantization', 'protocol', 'GPU', 'engine', 'algorithm', 'theorem'])}`;
-  const question = random.pick(['What is {w}?', 'Explain {w}.', 'Tell me about {w}.', 'How does {w} work?', 'What does {w} mean?', 'Define {w}.']).replace('{w}', word);
+  const question = askOutside(random, word);
   const answer = random.pick(["I don't know what {w} is.", "I'm sorry, I do not know {w}.", 'I have never heard of {w}, so I would only be guessing.']).replace('{w}', word);
-  return { kind: 'unknown', messages: [user(typed(random, question)), assistant(random.chance(0.6) ? `${answer} ${random.pick(HELP)}` : answer)] };
+  return { kind: 'unknown', messages: [user(loose(random, question)), assistant(random.chance(0.6) ? `${answer} ${random.pick(HELP)}` : answer)] };
 }
 
 export function refusal(random: Random): Example {
   if (random.chance(0.2)) return unknownTerm(random);
   const [question, domain] = outsideQuestion(random);
-  return { kind: 'refusal', messages: [user(typed(random, question)), assistant(declineAnswer(random, domain))] };
+  return { kind: 'refusal', messages: [user(loose(random, question)), assistant(declineAnswer(random, domain))] };
 }

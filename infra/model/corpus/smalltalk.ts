@@ -2,7 +2,7 @@
 import type { Random } from './random.ts';
 import { type Example, assistant, system, user } from './example.ts';
 import { madeUpName, readList } from './lists.ts';
-import { typed } from './questions.ts';
+import { typed } from './typing.ts';
 
 const NAMES = readList('first-names');
 const CITIES = readList('cities');

@@ -1,10 +1,22 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { ModelRunner } from '../../../gpu-worker/engine/runner.ts';
-import { Driver, golden, goldenNames, GREEDY, openFixture } from './plans.ts';
+import { PromptEncoder } from '../../../gpu-worker/text/prompt.ts';
+import type { ChatMessage, Prompt } from '../../../shared/protocol.ts';
+import { Driver, fixture, golden, goldenNames, GREEDY, openFixture } from './plans.ts';
 import type { RowSpec } from './plans.ts';
 
-test('golden files of both families are there, 50 prompts each', () => {
-  expect(goldenNames()).toEqual(expect.arrayContaining(['tiny-llama', 'tiny-llama-untied', 'tiny-qwen2']));
+const EMBEDDED = 'millrace-mini';
+
+/** What a prompt of the embedded model was made of: a chat or a text. */
+interface MadeOf {
+  readonly prompt: readonly number[];
+  readonly messages?: ChatMessage[];
+  readonly text?: string;
+}
+
+test('golden files of both families and of the embedded model are there, 50 prompts each', () => {
+  const wanted = ['tiny-llama', 'tiny-llama-untied', 'tiny-qwen2', EMBEDDED];
+  expect(goldenNames()).toEqual(expect.arrayContaining(wanted));
   for (const name of goldenNames()) expect(golden(name).cases).toHaveLength(50);
 });
 
@@ -14,7 +26,8 @@ describe.each(goldenNames())('%s draws the tokens of Hugging Face transformers',
   let driver: Driver;
 
   beforeAll(() => {
-    runner = openFixture(name, { slots: cases.length, maxStepTokens: 4096 });
+    const longest = Math.max(...cases.map(({ prompt, expected }) => prompt.length + expected.length));
+    runner = openFixture(name, { maxNumSeqs: cases.length, maxStepTokens: 4096, maxModelLen: longest });
     driver = new Driver(runner);
   });
   afterAll(() => runner.dispose());
@@ -45,4 +58,13 @@ describe.each(goldenNames())('%s draws the tokens of Hugging Face transformers',
     }
     expect(outputs).toEqual(cases.map(({ expected }) => expected));
   });
+});
+
+test('the embedded model: chats and texts become the ids of transformers', () => {
+  const encoder = new PromptEncoder(fixture(EMBEDDED), 6144);
+  const { cases } = golden(EMBEDDED) as unknown as { readonly cases: readonly MadeOf[] };
+  for (const { messages, text, prompt } of cases) {
+    const asked: Prompt = messages === undefined ? { type: 'text', text: text ?? '' } : { type: 'chat', messages };
+    expect([...encoder.encode(asked)]).toEqual(prompt);
+  }
 });
