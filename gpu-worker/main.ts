@@ -5,6 +5,7 @@ import { MillraceError } from '../shared/errors.ts';
 import { ConfigError, helpText, readConfig, type Config } from './config.ts';
 import { EngineClient } from './engine/engine-client.ts';
 import { startHealth } from './health.ts';
+import { readGenerationDefaults } from './model/generation-config.ts';
 import { Metrics } from './metrics.ts';
 import { PromptEncoder } from './text/prompt.ts';
 import { startWatchdog } from './watchdog.ts';
@@ -46,11 +47,14 @@ class WorkerProcess {
     const engine = await EngineClient.start({ ...config, folder: config.model });
     this.#engine = engine;
     engine.onFatal((message) => this.#fatal(message));
-    const { maxModelLen, slots, fingerprint, loadMs, vocabSize } = engine.info;
-    log({ event: 'loaded', names: config.names, maxModelLen, slots, fingerprint, loadMs: Math.round(loadMs) });
+    const { maxModelLen, maxNumSeqs, kv, fingerprint, loadMs, vocabSize } = engine.info;
+    const kvTokens = kv.capacityTokens;
+    const loaded = { names: config.names, maxModelLen, maxNumSeqs, kvTokens, fingerprint };
+    log({ event: 'loaded', ...loaded, loadMs: Math.round(loadMs) });
     const worker = await BusWorker.start({
       ...{ config, engine, metrics: this.#metrics, log },
       encoder: new PromptEncoder(config.model, vocabSize),
+      defaults: readGenerationDefaults(config.model),
       onDrain: () => {
         if (this.#signals === 0) this.#shutdown('drain');
       },

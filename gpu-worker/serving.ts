@@ -25,6 +25,7 @@ export interface ServingParts {
   readonly epoch: string;
   readonly engine: ServingEngine;
   readonly encoder: RequestRules['encoder'];
+  readonly defaults: RequestRules['defaults'];
   readonly metrics: Metrics;
   readonly log: (entry: object) => void;
   readonly publish: (batch: FrameBatch) => void;
@@ -33,7 +34,8 @@ export interface ServingParts {
 const MAX_STREAM_BYTES = 256 * 1024 * 1024;
 /** Weight of the newest step in the running average of tokens per second. */
 const PACE_WEIGHT = 0.1;
-const IDLE: EngineLoad = { running: 0, waiting: 0, queuedPrefillTokens: 0, kvTokens: 0, freeSlots: 0 };
+const NO_KV = { capacity: 0, live: 0, cached: 0, prefixQueries: 0, prefixHits: 0 };
+const IDLE: EngineLoad = { running: 0, waiting: 0, queuedPrefillTokens: 0, kv: NO_KV };
 
 export class Serving {
   /** Nothing is admitted any more. */
@@ -46,19 +48,21 @@ export class Serving {
   #tokensPerSecond: number | null = null;
 
   constructor(parts: ServingParts) {
-    const { config, engine, epoch, encoder, publish } = parts;
+    const { config, engine, epoch, encoder, defaults, publish } = parts;
     const { workerId: worker, leaseMs, retainMs, maxWaiting, maxQueuedPrefillTokens, names } = config;
     this.#parts = parts;
     this.streams = new Streams({ worker, epoch, leaseMs, retainMs, maxBytes: MAX_STREAM_BYTES, publish });
-    const { slots, maxModelLen, vocabSize } = engine.info;
-    const limits: AdmissionLimits = { slots, maxWaiting, maxQueuedPrefillTokens, maxModelLen };
-    this.#rules = { names, limits, vocabSize, encoder };
+    const { maxNumSeqs, maxModelLen, vocabSize, eosIds, kv } = engine.info;
+    const { ttftMs } = config.policy;
+    const kvTokens = kv.capacityTokens;
+    const limits: AdmissionLimits = { maxNumSeqs, maxWaiting, maxQueuedPrefillTokens, maxModelLen, kvTokens, ttftMs };
+    this.#rules = { names, limits, vocabSize, eosIds, defaults, encoder };
     engine.onOutputs((event) => this.#receive(event));
   }
 
   /** Requests that may still be taken in. */
   get room(): number {
-    return capacity(this.#rules.limits) - this.streams.live.size;
+    return capacity(this.#rules.limits) - this.streams.liveChoices;
   }
 
   /** The refusal while there is no room. */
@@ -77,12 +81,13 @@ export class Serving {
     const nowMs = Date.now();
     const request = toEngineRequest(submit, this.#rules, { ...this.#admissionLoad(), nowMs });
     const { promptIds, generatedIds } = request;
-    const identity = { id, attempt, promptTokens: promptIds.length, firstOffset: generatedIds.length };
+    const { length: promptTokens } = promptIds;
+    const identity = { id, attempt, promptTokens, choices: request.n, firstOffset: generatedIds.length };
     const record = this.streams.open(identity, { shard, shardEpoch, nowMs });
     // Now that its record is gone, the earlier attempt ends unheard.
     if (known !== undefined && !known.ended) this.#abort(known, 'Replaced by a later attempt.');
     this.#parts.engine.add(request);
-    this.#parts.log({ event: 'admitted', request: id, attempt, tenant: submit.tenant, promptTokens: promptIds.length });
+    this.#parts.log({ event: 'admitted', request: id, attempt, tenant: submit.tenant, promptTokens });
     return this.#admitted(record);
   }
 
@@ -120,10 +125,10 @@ export class Serving {
 
   heartbeat(): Heartbeat {
     const { config, engine, epoch } = this.#parts;
-    const { maxModelLen, slots, fingerprint } = engine.info;
+    const { maxModelLen, maxNumSeqs, fingerprint, kv } = engine.info;
     const { completed, atMs } = engine.lastStep();
-    const { running, kvTokens } = this.#load;
-    const { live, queuedPrefillTokens } = this.streams;
+    const { running } = this.#load;
+    const { liveChoices, queuedPrefillTokens } = this.streams;
     return {
       v: PROTOCOL_VERSION,
       worker: config.workerId,
@@ -132,8 +137,8 @@ export class Serving {
       fingerprint,
       status: this.draining ? 'draining' : 'ready',
       created: this.#created,
-      limits: { maxSequences: slots, maxModelLen, kvTokens: slots * maxModelLen },
-      load: { running, waiting: Math.max(0, live.size - running), queuedPrefillTokens, kvTokens },
+      limits: { maxSequences: maxNumSeqs, maxModelLen, kvTokens: kv.capacityTokens },
+      load: { running, waiting: Math.max(0, liveChoices - running), queuedPrefillTokens, kvTokens: this.#load.kv.live },
       step: { completed, atMs },
     };
   }
@@ -145,9 +150,9 @@ export class Serving {
   }
 
   #admissionLoad(): AdmissionLoad {
-    const { live, queuedPrefillTokens } = this.streams;
+    const { liveChoices, queuedPrefillTokens } = this.streams;
     return {
-      live: live.size,
+      live: liveChoices,
       queuedPrefillTokens,
       tokensPerSecond: this.#tokensPerSecond,
       draining: this.draining,
@@ -174,7 +179,7 @@ export class Serving {
   #takeIn(deltas: OutputsEvent['deltas'], ends: readonly RequestEnd[]): void {
     const { metrics, log } = this.#parts;
     const nowMs = Date.now();
-    for (const { id } of deltas) metrics.delta(id);
+    for (const delta of deltas) metrics.delta(delta);
     for (const { record, end } of this.streams.receive(deltas, ends, nowMs)) {
       const finish = deltas.findLast((delta) => delta.id === end.id)?.finish ?? null;
       metrics.ended(end, finish ?? 'none');

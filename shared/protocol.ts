@@ -19,6 +19,7 @@ const subjectToken = v.pipe(v.string(), v.regex(SUBJECT_TOKEN));
 const count = v.pipe(v.number(), v.integer(), v.minValue(0));
 const millis = v.pipe(v.number(), v.finite());
 const errorCode = v.custom<ErrorCode>((value) => typeof value === 'string' && isErrorCode(value));
+const templateValue = v.union([v.boolean(), millis, v.pipe(v.string(), v.maxLength(1024))]);
 const tokenIds = v.array(v.pipe(v.number(), v.integer(), v.minValue(0)));
 
 /** `user`, `assistant`, `system`; the edge folds `developer` into `system` and content parts into one text. */
@@ -54,6 +55,12 @@ export const submitSchema = v.object({
   /** Output tokens of earlier attempts, which this one continues. */
   generatedIds: v.optional(tokenIds),
   params: samplingParamsSchema,
+  /** off; auto: as many drafts as pay; n-gram: prompt lookup in every step. */
+  speculation: v.optional(v.picklist(['off', 'auto', 'n-gram']), 'auto'),
+  /** Requests of one tenant with different salts share no cached prefix (vLLM's cache_salt). */
+  cacheSalt: v.optional(v.pipe(v.string(), v.maxLength(256)), ''),
+  /** Values for the chat template beside the messages, e.g. `enable_thinking` (vLLM's chat_template_kwargs). */
+  templateValues: v.optional(v.record(v.pipe(v.string(), v.maxLength(64)), templateValue), {}),
   /** Absolute, Unix milliseconds; checked at dequeue, before prefill and at each step. */
   deadlineMs: millis,
   /** Higher runs first; 0 is normal. */
@@ -93,13 +100,25 @@ export const heartbeatSchema = v.object({
   /** Unix seconds the model was loaded: `created` of /v1/models. */
   created: count,
   limits: v.object({ maxSequences: count, maxModelLen: count, kvTokens: count }),
+  /** Sequences, and tokens of the KV cache that live ones hold. */
   load: v.object({ running: count, waiting: count, queuedPrefillTokens: count, kvTokens: count }),
   /** Completed steps and when the last one ended (Unix ms), so that a hung engine shows. */
   step: v.object({ completed: count, atMs: millis }),
 });
 export type Heartbeat = v.InferOutput<typeof heartbeatSchema>;
 
-export const usageSchema = v.object({ promptTokens: count, completionTokens: count, cachedTokens: count });
+export const usageSchema = v.object({
+  promptTokens: count,
+  /** Over all choices. */
+  completionTokens: count,
+  /** Prompt tokens found in the prefix cache. */
+  cachedTokens: count,
+  /** Output tokens inside the model's reasoning. */
+  reasoningTokens: v.optional(count, 0),
+  /** Speculation: tokens drafted, and drafts that became output. */
+  draftedTokens: v.optional(count, 0),
+  acceptedTokens: v.optional(count, 0),
+});
 export type Usage = v.InferOutput<typeof usageSchema>;
 
 /** Milliseconds in each phase, on the worker's monotonic clock. */
@@ -111,7 +130,21 @@ export type FinishReason = v.InferOutput<typeof finishReasonSchema>;
 
 const frameHead = { id: subjectToken, attempt: v.pipe(v.number(), v.integer(), v.minValue(1)) };
 /** Output index of `ids[0]` within its choice. Makes deltas idempotent: what was seen already is skipped. */
-const deltaBody = { choice: count, offset: count, ids: tokenIds, pieces: v.array(v.string()) };
+const bytes = v.array(v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(255)));
+/** Natural logarithm; −9999 stands for minus infinity, which JSON lacks. */
+const tokenLogprob = { id: count, bytes, logprob: millis };
+const drawnLogprobs = v.object({ ...tokenLogprob, top: v.array(v.object(tokenLogprob)) });
+export type DrawnLogprobs = v.InferOutput<typeof drawnLogprobs>;
+const deltaBody = {
+  choice: count,
+  offset: count,
+  ids: tokenIds,
+  pieces: v.array(v.string()),
+  /** Text of the model's reasoning that became final with each id; left out when there is none. */
+  reasoning: v.optional(v.array(v.string())),
+  /** One for each id, when asked for. */
+  logprobs: v.optional(v.array(drawnLogprobs)),
+};
 
 export const frameSchema = v.variant('type', [
   /** `pieces[i]` is the text that became final with `ids[i]`: possibly empty (partial UTF-8, stop prefix). */

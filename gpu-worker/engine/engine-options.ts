@@ -1,4 +1,16 @@
 /** What the engine thread needs to open a model and run it. Structured-cloneable. */
+import type { Mode } from './modes.ts';
+
+/** How the engine weighs latency against throughput. */
+export interface EnginePolicy {
+  readonly mode: Mode;
+  readonly prefixCaching: boolean;
+  /** What requests may ask for; off refuses none, it only drafts nothing. */
+  readonly speculation: 'off' | 'auto';
+  /** Objectives in milliseconds; null = the mode's own. */
+  readonly ttftMs: number | null;
+  readonly itlMs: number | null;
+}
 
 export interface EngineOptions {
   /** A Hugging Face folder. */
@@ -10,6 +22,11 @@ export interface EngineOptions {
   readonly maxModelLen: number;
   /** Token budget of a step. */
   readonly maxNumBatchedTokens: number;
+  /** Share of the memory that weights and KV cache may take, 0 to 1. */
+  readonly memoryUtilization: number;
+  /** Tokens of KV cache; null = what the memory allows. */
+  readonly kvCacheTokens: number | null;
   /** Threads inside the model. */
   readonly threads: number;
+  readonly policy: EnginePolicy;
 }

@@ -1,7 +1,6 @@
 /** The engine's own thread: opens the model, runs steps back to back, speaks messages. Knows no bus and no text format. */
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { openModel } from '../model/load.ts';
-import { drawKeyed } from '../sample/keyed.ts';
 import { TokenBytes } from '../text/detokenizer.ts';
 import { Engine } from './engine.ts';
 import type { EngineOptions } from './engine-options.ts';
@@ -25,16 +24,11 @@ class EngineThread {
     const begin = performance.now();
     this.#port = port;
     this.#clock = new StepClock(clock);
-    const { folder, quantization, maxModelLen, threads, maxNumSeqs, maxNumBatchedTokens } = options;
-    const tokenBytes = TokenBytes.fromFolder(folder);
-    this.#runner = openModel({
-      ...{ folder, quantization, maxModelLen, threads },
-      slots: maxNumSeqs,
-      maxStepTokens: maxNumBatchedTokens,
-      draw: drawKeyed,
-    });
+    const { policy, maxNumBatchedTokens: maxStepTokens, ...model } = options;
+    const tokenBytes = TokenBytes.fromFolder(options.folder);
+    this.#runner = openModel({ ...model, maxStepTokens });
     const runner = this.#runner;
-    this.#engine = new Engine({ runner, tokenBytes, maxStepTokens: maxNumBatchedTokens, now: Date.now });
+    this.#engine = new Engine({ runner, tokenBytes, policy, now: Date.now });
     this.#post({ type: 'ready', info: { ...runner.info, loadMs: performance.now() - begin } });
     port.on('message', (command: EngineCommand) => this.#wake(command));
   }

@@ -1,20 +1,29 @@
 /** The loop's body: schedule → launch → collect → commit → emit. Owns no policy and no thread. */
 import { performance } from 'node:perf_hooks';
 import { toMillraceError, type ErrorCode } from '../../shared/errors.ts';
-import { Detokenizer, type TokenBytes } from '../text/detokenizer.ts';
+import { createKvCache } from '../kv/create.ts';
+import type { KvCache } from '../kv/kv-cache.ts';
+import type { LogitsMask } from '../sample/logits-rules.ts';
+import { Speculation } from '../speculate/speculation.ts';
+import type { TokenBytes } from '../text/detokenizer.ts';
+import type { EnginePolicy } from './engine-options.ts';
 import type { ChoiceDelta, EngineLoad, EngineRequest, RequestEnd, StepStats } from './messages.ts';
-import { OutputStream } from './output-stream.ts';
+import { MODES } from './modes.ts';
+import { RequestOutput } from './request-output.ts';
 import type { ModelRunner } from './runner.ts';
-import { Scheduler } from './scheduler.ts';
-import type { Sequence } from './sequence.ts';
+import { Scheduler, type DrawnTokens } from './scheduler.ts';
+import type { PlannedStep } from './step-builder.ts';
+import { StepMeter } from './step-meter.ts';
 import type { StepPlan } from './step-plan.ts';
 
 export interface EngineParts {
   readonly runner: ModelRunner;
   readonly tokenBytes: TokenBytes;
-  readonly maxStepTokens: number;
+  readonly policy: EnginePolicy;
   /** Unix milliseconds, for deadlines. */
   readonly now: () => number;
+  /** Structured output's masks; by default there are none. */
+  readonly maskFor?: (request: EngineRequest, choice: number) => LogitsMask | null;
 }
 
 export interface EngineOutputs {
@@ -23,48 +32,67 @@ export interface EngineOutputs {
   readonly step: StepStats | null;
 }
 
+interface LaunchedStep {
+  readonly planned: PlannedStep;
+  readonly scheduleMs: number;
+}
+
+type Reason = { readonly code: ErrorCode; readonly message: string };
+
 export class Engine {
   readonly #parts: EngineParts;
+  readonly #kv: KvCache;
+  readonly #meter: StepMeter;
   readonly #scheduler: Scheduler;
-  /** By sequence number, as plan rows name them. */
-  readonly #streams = new Map<number, OutputStream>();
-  readonly #launched: { readonly plan: StepPlan; readonly scheduleMs: number }[] = [];
+  readonly #requests = new Map<string, RequestOutput>();
+  readonly #launched: LaunchedStep[] = [];
   #deltas: ChoiceDelta[] = [];
   #ends: RequestEnd[] = [];
+  #preemptionsSeen = 0;
 
   constructor(parts: EngineParts) {
+    const { runner, policy, maskFor = () => null } = parts;
+    const { kv: layout, maxModelLen, maxStepTokens } = runner.info;
     this.#parts = parts;
-    this.#scheduler = new Scheduler({ slots: parts.runner.info.slots, maxStepTokens: parts.maxStepTokens });
+    this.#kv = createKvCache(layout, runner.info.maxNumSeqs);
+    const maxNumSeqs = Math.max(1, Math.floor(runner.info.maxNumSeqs * MODES[policy.mode].maxSequencesFactor));
+    this.#meter = new StepMeter(policy, maxStepTokens);
+    this.#scheduler = new Scheduler({
+      ...{ kv: this.#kv, maxNumSeqs, maxModelLen, maskFor, prefixCaching: policy.prefixCaching },
+      tokenBudget: (decoding, kvTokens) => this.#meter.tokenBudget(decoding, kvTokens),
+      drafting: policy.speculation === 'off' ? null : new Speculation(this.#meter),
+    });
   }
 
   get busy(): boolean {
-    return this.#scheduler.running.length + this.#scheduler.waiting.length + this.#launched.length > 0;
+    return this.#requests.size + this.#launched.length > 0;
   }
 
   get load(): EngineLoad {
-    const { running, waiting, freeSlots } = this.#scheduler;
-    const total = (list: readonly Sequence[], of: (sequence: Sequence) => number) =>
-      list.reduce((sum, sequence) => sum + of(sequence), 0);
-    return {
-      running: running.length,
-      waiting: waiting.length,
-      queuedPrefillTokens: total(running, (s) => s.prefillLeft) + total(waiting, (s) => s.prefillLeft),
-      kvTokens: total(running, (s) => s.length),
-      freeSlots,
-    };
+    const { running, waitingCount: waiting, queuedPrefillTokens } = this.#scheduler;
+    const { capacity, live, cached, queries: prefixQueries, hits: prefixHits } = this.#kv.usage();
+    const kv = { capacity, live, cached, prefixQueries, prefixHits };
+    return { running: running.size, waiting, queuedPrefillTokens, kv };
   }
 
   add(request: EngineRequest): void {
-    const sequence = this.#scheduler.add(request);
-    const rules = { ...request.params, eosIds: this.#parts.runner.info.eosIds };
-    const detokenizer = new Detokenizer(this.#parts.tokenBytes);
-    this.#streams.set(sequence.number, new OutputStream(request, rules, detokenizer));
+    if (this.#requests.has(request.id)) throw new Error(`request ${request.id} is here already`);
+    const { capacityTokens } = this.#parts.runner.info.kv;
+    const most = request.promptIds.length + request.params.maxTokens;
+    if (most > capacityTokens) {
+      const message = `The request needs up to ${most} tokens of KV cache, the worker has ${capacityTokens}.`;
+      const usage = { promptTokens: request.promptIds.length, completionTokens: 0, cachedTokens: 0, ...NO_EXTRAS };
+      this.#ends.push({ type: 'error', id: request.id, code: 'context_length_exceeded', message, usage });
+      return;
+    }
+    const output = new RequestOutput(request, this.#scheduler.add(request), this.#parts.tokenBytes);
+    this.#requests.set(request.id, output);
   }
 
   /** Ends a request with an error output; unknown ids are ignored (it may just have ended). */
-  abort(id: string, reason: { readonly code: ErrorCode; readonly message: string }): void {
-    const sequence = this.#scheduler.find(id);
-    if (sequence !== undefined) this.#fail(sequence, reason);
+  abort(id: string, reason: Reason): void {
+    const output = this.#requests.get(id);
+    if (output !== undefined) this.#fail(output, reason);
   }
 
   /** Runs until one plan is committed, or nothing is left to run. */
@@ -95,56 +123,50 @@ export class Engine {
   #launch(): void {
     while (this.#launched.length < this.#parts.runner.depth) {
       const begin = performance.now();
-      const plan = this.#scheduler.schedule();
-      if (plan === null) return;
-      for (const row of plan.rows) this.#streams.get(row.sequence)?.markScheduled();
+      const planned = this.#scheduler.schedule();
+      if (planned === null) return;
+      for (const { sequence } of planned.members) this.#requests.get(sequence.request.id)?.markScheduled();
       const scheduleMs = performance.now() - begin;
-      this.#parts.runner.launch(plan);
-      this.#launched.push({ plan, scheduleMs });
+      this.#parts.runner.launch(planned.plan);
+      this.#launched.push({ planned, scheduleMs });
     }
   }
 
   #commitOldest(): StepStats | null {
     const oldest = this.#launched[0];
     if (oldest === undefined) return null;
-    const { plan, scheduleMs } = oldest;
+    const { planned, scheduleMs } = oldest;
     const result = this.#parts.runner.collect();
     const begin = performance.now();
     this.#launched.shift();
-    for (const { sequence, token } of this.#scheduler.commit(plan, result)) this.#emit(sequence, token);
+    this.#meter.observe(planned.plan, result.runMs + result.sampleMs);
+    const drawn = this.#scheduler.commit(planned, result);
+    for (const each of drawn) this.#emit(each);
+    const preemptions = this.#scheduler.preemptions - this.#preemptionsSeen;
+    this.#preemptionsSeen = this.#scheduler.preemptions;
     return {
-      tokens: plan.tokens,
-      rows: plan.rows.length,
-      decodeRows: plan.rows.filter((row) => row.ids.length === 1).length,
-      scheduleMs,
-      runMs: result.runMs,
-      sampleMs: result.sampleMs,
-      commitMs: performance.now() - begin,
-      preemptions: 0,
+      ...{ scheduleMs, runMs: result.runMs, sampleMs: result.sampleMs, commitMs: performance.now() - begin },
+      ...{ ...countRows(planned.plan, drawn), preemptions, cost: this.#meter.cost },
     };
   }
 
-  #emit(sequence: Sequence, token: number): void {
-    const stream = this.#streams.get(sequence.number);
-    if (stream === undefined) return;
-    const delta = stream.push(token);
+  #emit(drawn: DrawnTokens): void {
+    const { sequence } = drawn;
+    const output = this.#requests.get(sequence.request.id);
+    const delta = output?.push(drawn) ?? null;
+    if (output === undefined || delta === null) return;
     this.#deltas.push(delta);
     if (delta.finish === null) return;
-    this.#end(sequence);
-    this.#ends.push({ type: 'done', id: sequence.request.id, usage: stream.usage, timings: stream.timings() });
-  }
-
-  #end(sequence: Sequence): void {
-    this.#streams.delete(sequence.number);
     this.#scheduler.finish(sequence);
+    if (output.open.size > 0) return;
+    this.#requests.delete(output.request.id);
+    this.#ends.push({ type: 'done', id: output.request.id, usage: output.usage, timings: output.timings });
   }
 
-  #fail(sequence: Sequence, reason: { readonly code: ErrorCode; readonly message: string }): void {
-    const { id, promptIds } = sequence.request;
-    const empty = { promptTokens: promptIds.length, completionTokens: 0, cachedTokens: 0 };
-    const usage = this.#streams.get(sequence.number)?.usage ?? empty;
-    this.#end(sequence);
-    this.#ends.push({ type: 'error', id, code: reason.code, message: reason.message, usage });
+  #fail(output: RequestOutput, { code, message }: Reason): void {
+    for (const sequence of output.open) this.#scheduler.finish(sequence);
+    this.#requests.delete(output.request.id);
+    this.#ends.push({ type: 'error', id: output.request.id, code, message, usage: output.usage });
   }
 
   /** A failed step ends the requests that were in it, frees what they held, and leaves the others alone. */
@@ -152,16 +174,36 @@ export class Engine {
     this.#launched.length = 0;
     const error = toMillraceError(thrown);
     process.stderr.write(`${JSON.stringify({ event: 'step-failed', error: String(error.cause ?? error) })}\n`);
-    for (const sequence of this.#scheduler.rollback()) {
-      this.#fail(sequence, { code: 'model_error', message: 'The model failed while processing this request.' });
+    const reason: Reason = { code: 'model_error', message: 'The model failed while processing this request.' };
+    for (const { request } of this.#scheduler.rollback()) {
+      const output = this.#requests.get(request.id);
+      if (output !== undefined) this.#fail(output, reason);
     }
+    this.#scheduler.forgetKv();
   }
 
   #expire(): void {
     const now = this.#parts.now();
-    for (const sequence of [...this.#scheduler.running, ...this.#scheduler.waiting]) {
-      if (sequence.request.deadlineMs > now) continue;
-      this.#fail(sequence, { code: 'deadline_exceeded', message: 'The request ran past its deadline.' });
+    for (const output of this.#requests.values()) {
+      if (output.request.deadlineMs > now) continue;
+      this.#fail(output, { code: 'deadline_exceeded', message: 'The request ran past its deadline.' });
     }
   }
 }
+
+function countRows(
+  { rows, tokens }: StepPlan,
+  drawn: readonly DrawnTokens[],
+): Pick<StepStats, 'tokens' | 'rows' | 'decodeRows' | 'drafts' | 'draftedTokens' | 'acceptedTokens'> {
+  let [decodeRows, drafts, draftedTokens] = [0, 0, 0];
+  for (const { ids, draws } of rows) {
+    if (ids.length === draws) decodeRows++;
+    if (draws > 1) drafts++;
+    if (draws > 1) draftedTokens += draws - 1;
+  }
+  let acceptedTokens = 0;
+  for (const each of drawn) acceptedTokens += each.tokens.length - 1;
+  return { tokens, rows: rows.length, decodeRows, drafts, draftedTokens, acceptedTokens };
+}
+
+const NO_EXTRAS = { reasoningTokens: 0, draftedTokens: 0, acceptedTokens: 0 };

@@ -1,20 +1,58 @@
 /** What crosses between the worker's main thread and its engine thread. Plain structured-cloneable values. */
 import type { ErrorCode } from '../../shared/errors.ts';
-import type { FinishReason, Timings, Usage } from '../../shared/protocol.ts';
-import type { SamplingParams } from '../../shared/sampling.ts';
+import type { DrawnLogprobs, FinishReason, Timings, Usage } from '../../shared/protocol.ts';
+import type { RunnerInfo } from './runner.ts';
+import type { StepCoefficients } from './step-cost.ts';
+
+/** off; auto: as many drafts as pay, by the drafter that fits; n-gram: always by prompt lookup. */
+export type Speculation = 'off' | 'auto' | 'n-gram';
+
+/** Sampling parameters with the model's and the server's defaults filled in. Ranges are checked by whoever made it. */
+export interface EngineSampling {
+  /** prompt + maxTokens ≤ maxModelLen. */
+  readonly maxTokens: number;
+  /** No end-of-sequence or stop token before so many output tokens. */
+  readonly minTokens: number;
+  /** 0 = greedy. */
+  readonly temperature: number;
+  readonly topP: number;
+  /** 0 = off. */
+  readonly topK: number;
+  readonly minP: number;
+  /** Null = unseeded. */
+  readonly seed: number | null;
+  /** 1 = off. */
+  readonly repetitionPenalty: number;
+  readonly frequencyPenalty: number;
+  readonly presencePenalty: number;
+  readonly logitBias: readonly (readonly [id: number, bias: number])[];
+  /** Alternatives to report for each token; null = no log probabilities. */
+  readonly logprobs: number | null;
+  readonly stop: readonly string[];
+  readonly stopTokenIds: readonly number[];
+  /** The model's end-of-sequence ids; empty to generate through them (ignore_eos). */
+  readonly eosIds: readonly number[];
+}
 
 /** A tokenized request. */
 export interface EngineRequest {
   readonly id: string;
   readonly tenant: string;
+  /** Requests of different salts share no cached prefix. */
+  readonly cacheSalt: string;
   readonly promptIds: Int32Array;
-  /** Tokens an earlier attempt has already put out; they count as output and are not emitted again. */
+  /** Tokens an earlier attempt has already put out; they count as output and are not emitted again. Needs n = 1. */
   readonly generatedIds: readonly number[];
-  /** `maxTokens` resolved: prompt + maxTokens ≤ maxModelLen. */
-  readonly params: SamplingParams & { readonly maxTokens: number; readonly seed: number };
+  /** Choices to generate from the one prompt. */
+  readonly n: number;
+  readonly params: EngineSampling;
+  readonly speculation: Speculation;
   /** Absolute, Unix milliseconds. */
   readonly deadlineMs: number;
+  /** Higher runs first. */
   readonly priority: number;
+  /** The output begins inside the model's reasoning (its template opened it); null: this model has no such marks. */
+  readonly reasoning: 'open' | 'closed' | null;
 }
 
 export type EngineCommand =
@@ -32,6 +70,10 @@ export interface ChoiceDelta {
   readonly ids: readonly number[];
   /** Text that became final with each id. */
   readonly pieces: readonly string[];
+  /** The same for text of the model's reasoning; null when there is none. */
+  readonly reasoning: readonly string[] | null;
+  /** One for each id; null when not asked for. */
+  readonly logprobs: readonly DrawnLogprobs[] | null;
   readonly finish: FinishReason | null;
 }
 
@@ -48,13 +90,20 @@ export type RequestEnd =
 
 /** State of the queues after a step, for admission, heartbeats and metrics. */
 export interface EngineLoad {
+  /** Sequences, one for each choice. */
   readonly running: number;
   readonly waiting: number;
   /** Prompt tokens admitted but not computed. */
   readonly queuedPrefillTokens: number;
-  /** KV positions held by live sequences. */
-  readonly kvTokens: number;
-  readonly freeSlots: number;
+  readonly kv: {
+    /** Tokens: in all, held by live sequences, held by the prefix cache alone. */
+    readonly capacity: number;
+    readonly live: number;
+    readonly cached: number;
+    /** Totals since the start. */
+    readonly prefixQueries: number;
+    readonly prefixHits: number;
+  };
 }
 
 export interface StepStats {
@@ -66,6 +115,12 @@ export interface StepStats {
   readonly sampleMs: number;
   readonly commitMs: number;
   readonly preemptions: number;
+  readonly draftedTokens: number;
+  readonly acceptedTokens: number;
+  /** Rows that verified drafts. */
+  readonly drafts: number;
+  /** The step-cost model: null while it has no figure. */
+  readonly cost: { readonly medianError: number; readonly coefficients: StepCoefficients } | null;
 }
 
 export type EngineEvent =
@@ -81,11 +136,6 @@ export type EngineEvent =
   /** The engine cannot go on (load failed, invariants broken); the thread ends after this. */
   | { readonly type: 'fatal'; readonly message: string };
 
-export interface EngineInfo {
-  readonly vocabSize: number;
-  readonly maxModelLen: number;
-  readonly slots: number;
-  readonly eosIds: readonly number[];
-  readonly fingerprint: string;
+export interface EngineInfo extends RunnerInfo {
   readonly loadMs: number;
 }

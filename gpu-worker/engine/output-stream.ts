@@ -1,61 +1,100 @@
-/** One choice's output: tokens → text pieces, finish reason, usage and timings. Knows no scheduling. */
-import { performance } from 'node:perf_hooks';
-import type { FinishReason, Timings, Usage } from '../../shared/protocol.ts';
+/** One choice's output: tokens → text pieces, reasoning apart, log probabilities, finish reason. Knows no scheduling. */
+import type { DrawnLogprobs, FinishReason } from '../../shared/protocol.ts';
 import type { Detokenizer } from '../text/detokenizer.ts';
+import { ReasoningSplitter } from '../text/reasoning.ts';
 import type { ChoiceDelta, EngineRequest } from './messages.ts';
-import { StopMatcher, tokenFinish, type StopRules } from './stop.ts';
+import type { TokenLogprobs } from './step-plan.ts';
+import { StopMatcher, tokenFinish } from './stop.ts';
+
+/** Stands for minus infinity. */
+const LEAST_LOGPROB = -9999;
+
+interface Piece {
+  readonly text: string;
+  readonly finish: FinishReason | null;
+}
 
 export class OutputStream {
   readonly #request: EngineRequest;
-  readonly #rules: StopRules;
+  readonly #choice: number;
   readonly #detokenizer: Detokenizer;
   readonly #stops: StopMatcher;
-  readonly #addedAt = performance.now();
-  #scheduledAt: number | null = null;
-  #firstTokenAt: number | null = null;
+  readonly #splitter: ReasoningSplitter | null;
   #outputTokens = 0;
+  #reasoningTokens = 0;
 
-  constructor(request: EngineRequest, rules: StopRules, detokenizer: Detokenizer) {
+  constructor(request: EngineRequest, choice: number, detokenizer: Detokenizer) {
     this.#request = request;
-    this.#rules = rules;
+    this.#choice = choice;
     this.#detokenizer = detokenizer;
     this.#stops = new StopMatcher(request.params.stop);
-    // An earlier attempt's tokens set the state of decoder and matcher; their text is out already.
-    for (const id of request.generatedIds) this.#stops.push(this.#detokenizer.push(id));
+    this.#splitter = request.reasoning === null ? null : new ReasoningSplitter(request.reasoning);
+    // An earlier attempt's tokens set the state of decoder and matchers; their text is out already.
+    for (const id of request.generatedIds) {
+      const { text } = this.#stops.push(this.#detokenizer.push(id));
+      this.#split(text);
+    }
     this.#outputTokens = request.generatedIds.length;
   }
 
-  get usage(): Usage {
-    const promptTokens = this.#request.promptIds.length;
-    return { promptTokens, completionTokens: this.#outputTokens, cachedTokens: 0 };
+  get outputTokens(): number {
+    return this.#outputTokens;
   }
 
-  markScheduled(): void {
-    this.#scheduledAt ??= performance.now();
+  get reasoningTokens(): number {
+    return this.#reasoningTokens;
   }
 
-  timings(): Timings {
-    const end = performance.now();
-    const scheduled = this.#scheduledAt ?? end;
-    const first = this.#firstTokenAt ?? end;
-    return { queueMs: scheduled - this.#addedAt, prefillMs: first - scheduled, decodeMs: end - first };
+  /** `tokens` in order; those after the one that ends the choice are left out. */
+  push(tokens: Int32Array, logprobs: readonly (TokenLogprobs | null)[] | null): ChoiceDelta {
+    const offset = this.#outputTokens;
+    const ids: number[] = [];
+    const pieces: string[] = [];
+    const reasoning: string[] = [];
+    let finish: FinishReason | null = null;
+    for (let i = 0; i < tokens.length && finish === null; i++) {
+      const token = tokens[i] ?? 0;
+      this.#outputTokens++;
+      const piece = this.#text(token);
+      finish = piece.finish;
+      const split = this.#split(piece.text, finish !== null);
+      ids.push(token);
+      pieces.push(split.content);
+      reasoning.push(split.reasoning);
+    }
+    return {
+      ...{ id: this.#request.id, choice: this.#choice, offset, ids, pieces, finish },
+      reasoning: reasoning.every((text) => text === '') ? null : reasoning,
+      logprobs: logprobs === null ? null : ids.flatMap((id, i) => this.#logprobs(id, logprobs[i] ?? null)),
+    };
   }
 
-  push(token: number): ChoiceDelta {
-    this.#firstTokenAt ??= performance.now();
-    const offset = this.#outputTokens++;
-    const { piece, finish } = this.#text(token);
-    return { id: this.#request.id, choice: 0, offset, ids: [token], pieces: [piece], finish };
-  }
-
-  #text(token: number): { readonly piece: string; readonly finish: FinishReason | null } {
-    const finish = tokenFinish(this.#rules, token, this.#outputTokens);
+  #text(token: number): Piece {
+    const { params } = this.#request;
+    const finish = tokenFinish(params, token, this.#outputTokens);
     // The token that stops generation is no text, even where its bytes would be printable.
     const bytes = finish === 'stop' ? '' : this.#detokenizer.push(token);
     const { text, stopped } = this.#stops.push(bytes);
-    if (stopped) return { piece: text, finish: 'stop' };
-    if (finish === null) return { piece: text, finish: null };
+    if (stopped) return { text, finish: 'stop' };
+    if (finish === null) return { text, finish: null };
     const last = this.#stops.push(this.#detokenizer.flush());
-    return { piece: text + last.text + (last.stopped ? '' : this.#stops.flush()), finish };
+    return { text: text + last.text + (last.stopped ? '' : this.#stops.flush()), finish };
+  }
+
+  #split(text: string, last = false): { readonly content: string; readonly reasoning: string } {
+    if (this.#splitter === null) return { content: text, reasoning: '' };
+    if (this.#splitter.thinking) this.#reasoningTokens++;
+    const split = this.#splitter.push(text);
+    if (!last) return split;
+    const held = this.#splitter.flush();
+    return { content: split.content + held.content, reasoning: split.reasoning + held.reasoning };
+  }
+
+  #logprobs(id: number, drawn: TokenLogprobs | null): DrawnLogprobs[] {
+    if (drawn === null) return [];
+    const withBytes = (token: number, logprob: number) => {
+      return { id: token, bytes: [...this.#detokenizer.bytesOf(token)], logprob: Math.max(logprob, LEAST_LOGPROB) };
+    };
+    return [{ ...withBytes(id, drawn.logprob), top: drawn.top.map((each) => withBytes(each.id, each.logprob)) }];
   }
 }

@@ -1,12 +1,26 @@
 /** The contract of a model runner: takes step plans in order, gives results in order. Knows no scheduling. */
 import type { StepPlan, StepResult } from './step-plan.ts';
 
+/** How the runner lays out keys and values. */
+export interface KvLayout {
+  /** slots: a block holds one whole sequence, and rows of one token run fastest in adjacent ones. */
+  readonly kind: 'slots' | 'blocks';
+  readonly blocks: number;
+  /** Tokens of a block; with slots the longest sequence. */
+  readonly blockSize: number;
+  /** Tokens that may be held at once, less than blocks × blockSize where memory is the bound. */
+  readonly capacityTokens: number;
+}
+
 export interface RunnerInfo {
   readonly vocabSize: number;
   /** Longest sequence (prompt + output), tokens: the model's own limit or the configured one, whichever is less. */
   readonly maxModelLen: number;
-  /** KV rows; each holds up to `maxModelLen` tokens. */
-  readonly slots: number;
+  /** Most rows of a plan. */
+  readonly maxNumSeqs: number;
+  /** Most tokens of a plan. */
+  readonly maxStepTokens: number;
+  readonly kv: KvLayout;
   /** End-of-sequence ids of the model. */
   readonly eosIds: readonly number[];
   /** Names weights, quantization, KV type and runtime: runners with equal fingerprints draw equal tokens. */

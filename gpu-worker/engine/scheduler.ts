@@ -2,187 +2,302 @@
  * Decides what every step runs. One subtraction, no phases (vLLM v1): a sequence has tokens and computed tokens, each
  * step closes part of the difference. Plans only reserve; sequences change in commit. Knows no model, bus or clock.
  */
-import { SlotPool } from '../kv/slot-pool.ts';
+import type { KvCache, KvCopy } from '../kv/kv-cache.ts';
+import type { LogitsMask } from '../sample/logits-rules.ts';
+import type { Drafting } from '../speculate/drafting.ts';
+import { sharesPrefixInFlight } from './in-flight-prefix.ts';
 import type { EngineRequest } from './messages.ts';
+import { chooseVictim } from './preemption.ts';
 import { Sequence } from './sequence.ts';
-import { NO_TOKEN } from './step-plan.ts';
-import type { SlotMove, StepPlan, StepResult } from './step-plan.ts';
-import { shareTokenBudget } from './token-budget.ts';
+import { StepBuilder, type PlannedStep } from './step-builder.ts';
+import type { StepResult, TokenLogprobs } from './step-plan.ts';
+import { WaitingQueue } from './waiting-queue.ts';
 
-export interface SchedulerOptions {
-  readonly slots: number;
-  /** Token budget of a step. */
-  readonly maxStepTokens: number;
+export interface SchedulerParts {
+  readonly kv: KvCache;
+  readonly maxNumSeqs: number;
+  /** Longest sequence, tokens. */
+  readonly maxModelLen: number;
+  /** False: every sequence computes its whole prompt. */
+  readonly prefixCaching: boolean;
+  /** Tokens the next step may run, given how many sequences are decoding and how many KV positions they read. */
+  readonly tokenBudget: (decoding: number, kvTokens: number) => number;
+  /** Null: no speculation. */
+  readonly drafting: Drafting | null;
+  readonly maskFor: (request: EngineRequest, choice: number) => LogitsMask | null;
 }
 
-/** A token that a step added to a live sequence. */
-export interface DrawnToken {
+/** What a step added to a live sequence. */
+export interface DrawnTokens {
   readonly sequence: Sequence;
-  readonly token: number;
+  readonly tokens: Int32Array;
+  readonly logprobs: readonly (TokenLogprobs | null)[] | null;
 }
+
+/** Service of an output token against a prompt token (Sheng et al., OSDI'24). */
+const OUTPUT_WEIGHT = 2;
+const NO_DRAFTS = new Int32Array();
+/** Waiting sequences looked at for admission in one step. */
+const LOOK_AHEAD = 64;
 
 export class Scheduler {
-  readonly #options: SchedulerOptions;
-  readonly #slots: SlotPool;
-  readonly #byNumber = new Map<number, Sequence>();
-  readonly #byId = new Map<string, Sequence>();
-  /** Highest priority first, then first come. */
-  readonly #waiting: Sequence[] = [];
+  readonly #parts: SchedulerParts;
+  readonly #waiting = new WaitingQueue<Sequence>();
   /** In order of admission. */
-  #running: Sequence[] = [];
-  readonly #inFlight: StepPlan[] = [];
+  readonly #running = new Set<Sequence>();
+  readonly #inFlight: PlannedStep[] = [];
+  /** Copies made by a schedule that planned nothing: they go out with the next plan. */
+  #copies: KvCopy[] = [];
   #lastPlan = 0;
   #lastNumber = 0;
+  #waitingPrefill = 0;
+  /** Since the start. */
+  preemptions = 0;
 
-  constructor(options: SchedulerOptions) {
-    this.#options = options;
-    this.#slots = new SlotPool(options.slots);
+  constructor(parts: SchedulerParts) {
+    this.#parts = parts;
   }
 
-  get waiting(): readonly Sequence[] {
-    return this.#waiting;
+  get waitingCount(): number {
+    return this.#waiting.size;
   }
 
-  get running(): readonly Sequence[] {
+  /** Prompt tokens admitted to the queues and not computed. */
+  get queuedPrefillTokens(): number {
+    let tokens = this.#waitingPrefill;
+    for (const sequence of this.#running) tokens += sequence.prefillLeft;
+    return tokens;
+  }
+
+  get running(): ReadonlySet<Sequence> {
     return this.#running;
-  }
-
-  get freeSlots(): number {
-    return this.#slots.freeCount;
   }
 
   get plansInFlight(): number {
     return this.#inFlight.length;
   }
 
-  find(id: string): Sequence | undefined {
-    return this.#byId.get(id);
-  }
-
-  add(request: EngineRequest): Sequence {
-    if (this.#byId.has(request.id)) throw new Error(`request ${request.id} is here already`);
-    const sequence = new Sequence(++this.#lastNumber, request);
-    this.#byNumber.set(sequence.number, sequence);
-    this.#byId.set(request.id, sequence);
-    const at = this.#waiting.findIndex((other) => other.request.priority < request.priority);
-    this.#waiting.splice(at < 0 ? this.#waiting.length : at, 0, sequence);
-    return sequence;
+  /** One sequence for each choice, in order. */
+  add(request: EngineRequest): readonly Sequence[] {
+    return Array.from({ length: request.n }, (_, choice) => {
+      const number = ++this.#lastNumber;
+      const salt = this.#parts.prefixCaching ? request.cacheSalt : `#${number}`;
+      const sequence = new Sequence({ number, choice, salt, mask: this.#parts.maskFor(request, choice) }, request);
+      this.#wait(sequence);
+      return sequence;
+    });
   }
 
   /** The next plan, reserved; null when nothing can run now. */
-  schedule(): StepPlan | null {
-    const moves = this.#compact();
-    const candidates = [...this.#running, ...this.#admittable()];
-    const counts = shareTokenBudget(
-      candidates.map((sequence) => sequence.remaining),
-      this.#options.maxStepTokens,
-    );
-    const rows = candidates.flatMap((sequence, i) => {
-      const count = counts[i] ?? 0;
-      if (count === 0) return [];
-      if (sequence.status === 'waiting') this.#admit(sequence);
-      return [sequence.reserve(count)];
-    });
-    if (rows.length === 0) return null;
-    const tokens = rows.reduce((total, row) => total + row.ids.length, 0);
-    const plan: StepPlan = { id: ++this.#lastPlan, moves, rows, tokens };
-    this.#inFlight.push(plan);
-    return plan;
+  schedule(): PlannedStep | null {
+    if (this.#inFlight.length === 0) this.#copies.push(...this.#parts.kv.arrange());
+    const step = new StepBuilder(this.#tokenBudget());
+    this.#planDecodes(step);
+    for (const sequence of this.#running) {
+      if (sequence.remaining > 1 && !step.has(sequence)) this.#planChunk(sequence, step);
+    }
+    this.#admit(step);
+    if (step.size === 0) return null;
+    const planned = step.build(++this.#lastPlan, { copies: this.#copies, drops: this.#parts.kv.takeDrops() });
+    this.#copies = [];
+    this.#inFlight.push(planned);
+    return planned;
   }
 
   /** Applies the oldest plan's result. Rows of sequences that ended meanwhile are discarded. */
-  commit(plan: StepPlan, result: StepResult): readonly DrawnToken[] {
-    this.#retire(plan);
+  commit(planned: PlannedStep, result: StepResult): readonly DrawnTokens[] {
+    const { plan, members } = planned;
+    if (this.#inFlight.shift() !== planned) throw new Error(`plan ${plan.id} is not the oldest in flight`);
     if (result.planId !== plan.id) throw new Error(`result of plan ${result.planId} for plan ${plan.id}`);
-    const drawn: DrawnToken[] = [];
-    plan.rows.forEach((row, i) => {
-      const sequence = this.#byNumber.get(row.sequence);
-      if (sequence === undefined) return;
-      const token = result.tokens[i] ?? NO_TOKEN;
-      sequence.commit(row, token);
-      if (row.sample !== null) drawn.push({ sequence, token });
-    });
+    this.#parts.kv.retire(plan.id);
+    const drawn: DrawnTokens[] = [];
+    let at = 0;
+    for (const [i, row] of plan.rows.entries()) {
+      const tokens = result.tokens.subarray(at, at + row.draws);
+      const logprobs = result.logprobs?.slice(at, at + row.draws) ?? null;
+      at += row.draws;
+      const member = members[i];
+      if (member === undefined || member.sequence.status === 'finished') continue;
+      const { sequence, generation } = member;
+      const made = sequence.commit(row, tokens, generation);
+      if (sequence.status === 'running') {
+        this.#parts.kv.commit(sequence.number, sequence.tokens, sequence.computed);
+      }
+      this.#waiting.charge(sequence.tenant, row.draws === 0 ? row.ids.length : OUTPUT_WEIGHT * made);
+      if (made === 0) continue;
+      this.#parts.drafting?.observe(sequence, { drafted: row.draws - 1, made });
+      drawn.push({ sequence, tokens: tokens.subarray(0, made), logprobs });
+    }
     return drawn;
   }
 
-  /** Voids every plan in flight after a failed step; returns the live sequences that were in them. */
+  /**
+   * Voids every plan in flight after a failed step and trusts no KV any more: running sequences that were in no plan
+   * compute theirs again. Returns the live sequences that were in one; the caller ends them, then `forgetKv`.
+   */
   rollback(): readonly Sequence[] {
     const touched = new Set<Sequence>();
-    for (const plan of this.#inFlight.splice(0)) {
-      for (const row of plan.rows) {
-        const sequence = this.#byNumber.get(row.sequence);
-        if (sequence === undefined) continue;
-        sequence.release(row);
-        touched.add(sequence);
+    for (const { plan, members } of this.#inFlight.splice(0)) {
+      for (const [i, row] of plan.rows.entries()) {
+        const member = members[i];
+        if (member === undefined || member.sequence.status === 'finished') continue;
+        member.sequence.release(row, member.generation);
+        touched.add(member.sequence);
       }
     }
-    this.#slots.retire(this.#lastPlan);
+    this.#copies = [];
+    this.#parts.kv.retire(this.#lastPlan);
+    const none = new StepBuilder(0);
+    for (const sequence of [...this.#running]) if (!touched.has(sequence)) this.#preempt(sequence, none);
     return [...touched];
+  }
+
+  /** After a rollback, when the touched sequences have ended: nothing cached is reused. */
+  forgetKv(): void {
+    this.#parts.kv.clear();
   }
 
   /** Ends a sequence in any state and frees what it holds. */
   finish(sequence: Sequence): void {
-    if (sequence.status === 'running') this.#running = this.#running.filter((other) => other !== sequence);
-    if (sequence.status === 'waiting') this.#waiting.splice(this.#waiting.indexOf(sequence), 1);
+    if (sequence.status === 'waiting') this.#stopWaiting(sequence);
+    else if (this.#running.delete(sequence)) this.#releaseKv(sequence);
     sequence.status = 'finished';
-    this.#byNumber.delete(sequence.number);
-    this.#byId.delete(sequence.request.id);
-    if (sequence.slot === null) return;
-    this.#slots.release(sequence.slot, this.#inFlight.length === 0 ? 0 : this.#lastPlan);
-    sequence.slot = null;
+    this.#parts.drafting?.forget(sequence);
   }
 
   /** Every broken invariant, in words; empty when all hold. */
   violations(): readonly string[] {
-    const slots = this.#running.map((sequence) => sequence.slot);
-    const broken: string[] = [];
-    if (new Set(slots).size !== slots.length) broken.push('two running sequences share a slot');
-    for (const { number, slot, computed, length, inFlight } of this.#running) {
-      if (slot === null || this.#slots.holdsFree(slot))
-        broken.push(`sequence ${number} runs without a slot of its own`);
+    const broken = [...this.#parts.kv.violations()];
+    for (const { number, computed, length, inFlight, pendingDraws, lateRows, status } of this.#running) {
+      if (status !== 'running') broken.push(`sequence ${number} is ${status} among the running`);
       if (computed > length) broken.push(`sequence ${number} has computed ${computed} of ${length} tokens`);
-      if (inFlight < 0) broken.push(`sequence ${number} has ${inFlight} tokens in flight`);
+      if (inFlight < 0 || pendingDraws < 0 || lateRows < 0) {
+        broken.push(`sequence ${number} has ${inFlight} tokens, ${pendingDraws} draws, ${lateRows} rows in flight`);
+      }
+      const [block] = this.#parts.kv.blocks(number);
+      if (block === undefined) broken.push(`sequence ${number} runs without KV`);
     }
-    if (this.#inFlight.length === 0 && this.#running.length + this.#slots.freeCount !== this.#slots.size) {
-      broken.push(`${this.#running.length} running + ${this.#slots.freeCount} free slots of ${this.#slots.size}`);
+    if (this.#running.size > this.#parts.maxNumSeqs) broken.push(`${this.#running.size} sequences run at once`);
+    if (this.#running.size === 0 && this.#inFlight.length === 0 && this.#parts.kv.usage().live !== 0) {
+      broken.push(`${this.#parts.kv.usage().live} KV tokens are held by nobody`);
     }
-    if (this.#byId.size !== this.#running.length + this.#waiting.length) broken.push('a live sequence is in no queue');
     return broken;
   }
 
-  #retire(plan: StepPlan): void {
-    if (this.#inFlight.shift() !== plan) throw new Error(`plan ${plan.id} is not the oldest in flight`);
-    this.#slots.retire(plan.id);
+  #tokenBudget(): number {
+    let decoding = 0;
+    let kvTokens = 0;
+    for (const sequence of this.#running) {
+      if (sequence.remaining !== 1) continue;
+      decoding++;
+      kvTokens += sequence.scheduled;
+    }
+    return this.#parts.tokenBudget(decoding, kvTokens);
   }
 
-  /** Who of the waiting could start now, best first. */
-  #admittable(): readonly Sequence[] {
-    return this.#waiting.slice(0, this.#slots.freeCount);
+  /** One token for everyone who needs one, and drafts after it where they pay and fit. */
+  #planDecodes(step: StepBuilder): void {
+    const decoding = [...this.#running].filter(({ remaining }) => remaining === 1);
+    const drafts = this.#drafts(decoding, step);
+    let spare = step.left - decoding.length;
+    for (const [i, sequence] of decoding.entries()) {
+      if (sequence.status !== 'running' || step.left < 1) continue;
+      const some = drafts[i]?.subarray(0, Math.max(0, spare)) ?? NO_DRAFTS;
+      spare -= some.length;
+      this.#planDecode(sequence, some, step);
+    }
   }
 
-  #admit(sequence: Sequence): void {
-    const slot = this.#slots.allocate();
-    if (slot === null) throw new Error('admitted without a free slot');
-    this.#waiting.splice(this.#waiting.indexOf(sequence), 1);
-    sequence.status = 'running';
-    sequence.slot = slot;
-    this.#running.push(sequence);
+  #drafts(decoding: readonly Sequence[], step: StepBuilder): readonly Int32Array[] {
+    const { drafting, maxModelLen } = this.#parts;
+    if (drafting === null || decoding.length === 0) return [];
+    const prefill = Math.min(this.queuedPrefillTokens, Math.max(0, step.left - decoding.length));
+    const rows = decoding.map((subject) => {
+      return { subject, room: Math.min(subject.draftRoom, maxModelLen - subject.scheduled - 1) };
+    });
+    let kvTokens = 0;
+    for (const { scheduled } of decoding) kvTokens += scheduled;
+    return drafting.draft(rows, {
+      rows: decoding.length + (prefill > 0 ? 1 : 0),
+      tokens: decoding.length + prefill,
+      kvTokens,
+    });
   }
 
-  /**
-   * Keeps running rows dense: with nothing waiting to fill a hole and no plan in flight, the highest row moves into
-   * the lowest hole. One copy a step bounds its cost.
-   */
-  #compact(): readonly SlotMove[] {
-    const to = this.#slots.peek();
-    if (to === null || this.#waiting.length > 0 || this.#inFlight.length > 0) return [];
-    let last: Sequence | null = null;
-    for (const sequence of this.#running) if (last === null || (sequence.slot ?? 0) > (last.slot ?? 0)) last = sequence;
-    if (last === null || last.slot === null || last.slot < to || last.computed === 0) return [];
-    const from = last.slot;
-    this.#slots.allocate();
-    this.#slots.release(from, 0);
-    last.slot = to;
-    return [{ from, to, tokens: last.computed }];
+  #planDecode(sequence: Sequence, drafts: Int32Array, step: StepBuilder): void {
+    const { kv } = this.#parts;
+    const next = sequence.scheduled + 1;
+    // Drafts are worth no preemption.
+    const fits = drafts.length > 0 && kv.reserve(sequence.number, next + drafts.length);
+    if (!this.#hold(sequence, next, step)) return;
+    step.add(sequence, sequence.reserve(kv.blocks(sequence.number), 1, fits ? drafts : NO_DRAFTS));
   }
+
+  #planChunk(sequence: Sequence, step: StepBuilder): void {
+    const count = Math.min(sequence.remaining, step.left);
+    if (count < 1 || !this.#hold(sequence, sequence.scheduled + count, step)) return;
+    step.add(sequence, sequence.reserve(this.#parts.kv.blocks(sequence.number), count));
+  }
+
+  /** Room for `upTo` tokens, by preempting others of lower precedence; false when the sequence itself had to go. */
+  #hold(sequence: Sequence, upTo: number, step: StepBuilder): boolean {
+    while (!this.#parts.kv.reserve(sequence.number, upTo)) {
+      const victim = chooseVictim(this.#running, sequence) ?? sequence;
+      this.#preempt(victim, step);
+      if (victim === sequence) return false;
+    }
+    return true;
+  }
+
+  /** Recompute: the victim loses its KV, keeps its tokens, and waits with its old place in line. */
+  #preempt(victim: Sequence, step: StepBuilder): void {
+    step.remove(victim);
+    this.#running.delete(victim);
+    this.#releaseKv(victim);
+    const rows = this.#inFlight.reduce(
+      (sum, { members }) => sum + members.filter((each) => isRowOf(each, victim)).length,
+      0,
+    );
+    victim.preempt(rows);
+    this.#wait(victim);
+    this.preemptions++;
+  }
+
+  #wait(sequence: Sequence): void {
+    this.#waiting.push(sequence);
+    this.#waitingPrefill += sequence.prefillLeft;
+  }
+
+  #stopWaiting(sequence: Sequence): void {
+    this.#waiting.remove(sequence);
+    this.#waitingPrefill -= sequence.prefillLeft;
+  }
+
+  #releaseKv({ number }: Sequence): void {
+    this.#parts.kv.release(number, this.#inFlight.length === 0 ? 0 : this.#lastPlan);
+  }
+
+  /** Takes in who waits, best first, while there is room. Whoever finds no KV holds the line: nobody overtakes. */
+  #admit(step: StepBuilder): void {
+    const { kv, maxNumSeqs } = this.#parts;
+    let looked = 0;
+    for (const sequence of this.#waiting) {
+      if (this.#running.size >= maxNumSeqs || step.left < 1 || looked++ >= LOOK_AHEAD) return;
+      if (sequence.lateRows > 0 || sharesPrefixInFlight(sequence, this.#running, kv)) continue;
+      const admission = kv.admit(sequence.owner, sequence.length);
+      if (admission === null) return;
+      this.#stopWaiting(sequence);
+      this.#running.add(sequence);
+      sequence.status = 'running';
+      sequence.computed = admission.cached;
+      if (sequence.generation === 0) sequence.cachedTokens = admission.cached;
+      this.#copies.push(...admission.copies);
+      const count = Math.min(sequence.remaining, step.left);
+      step.add(sequence, sequence.reserve(kv.blocks(sequence.number), count));
+    }
+  }
+}
+
+function isRowOf(member: PlannedStep['members'][number], sequence: Sequence): boolean {
+  return member.sequence === sequence && member.generation === sequence.generation;
 }

@@ -2,16 +2,15 @@
 import type { FinishReason } from '../../shared/protocol.ts';
 
 export interface StopRules {
+  /** Empty to generate through end-of-sequence tokens. */
   readonly eosIds: readonly number[];
   readonly stopTokenIds: readonly number[];
-  readonly ignoreEos: boolean;
   readonly maxTokens: number;
 }
 
 /** The finish reason that token `id`, now the last of `outputTokens`, brings by itself; null to go on. */
 export function tokenFinish(rules: StopRules, id: number, outputTokens: number): FinishReason | null {
-  if (rules.stopTokenIds.includes(id)) return 'stop';
-  if (!rules.ignoreEos && rules.eosIds.includes(id)) return 'stop';
+  if (rules.stopTokenIds.includes(id) || rules.eosIds.includes(id)) return 'stop';
   return outputTokens >= rules.maxTokens ? 'length' : null;
 }
 

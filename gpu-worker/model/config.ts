@@ -1,14 +1,8 @@
 /** A Hugging Face folder's config.json and generation_config.json as a checked ModelConfig. Knows no tensors. */
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import * as v from 'valibot';
 import { FAMILIES, findFamily } from './families/family.ts';
 import type { Family } from './families/family.ts';
-
-/** The folder is missing, incomplete or holds something that we cannot run; the message names the file and the fix. */
-export class ModelFolderError extends Error {
-  override readonly name = 'ModelFolderError';
-}
+import { ModelFolderError, readJson } from './folder.ts';
 
 /** Llama 3.1's stretching of low rotary frequencies. */
 export interface Llama3Scaling {
@@ -150,19 +144,4 @@ function check<const S extends v.GenericSchema>(file: string, schema: S, value: 
 
 function refusal(field: string, value: unknown, fix: string): ModelFolderError {
   return new ModelFolderError(`config.json: ${field} = ${String(value)} cannot be served; ${fix}`);
-}
-
-function readJson(folder: string, file: string, required: boolean): unknown {
-  let text: string;
-  try {
-    text = readFileSync(join(folder, file), 'utf8');
-  } catch (error) {
-    if (!required) return undefined;
-    throw new ModelFolderError(`${file} not readable in ${folder}: give a Hugging Face model folder`, { cause: error });
-  }
-  try {
-    return JSON.parse(text);
-  } catch (error) {
-    throw new ModelFolderError(`${join(folder, file)} is not JSON: download it again`, { cause: error });
-  }
 }

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { closeSync, existsSync, fstatSync, openSync, readFileSync, readdirSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import * as v from 'valibot';
-import { ModelFolderError } from './config.ts';
+import { ModelFolderError } from './folder.ts';
 import { floatReader, isFloatFormat, WIDTHS } from './float-formats.ts';
 import { Memory } from './runtime/memory.ts';
 import type { WeightShape, WeightSource } from './weights.ts';

@@ -1,11 +1,14 @@
 /** One request's whole output, kept until some time after its end: the source of truth that replay reads. Knows no gateway. */
-import type { FinishReason, Frame, Usage } from '../../shared/protocol.ts';
+import type { DrawnLogprobs, FinishReason, Frame, Usage } from '../../shared/protocol.ts';
 import type { ChoiceDelta, RequestEnd } from '../engine/messages.ts';
 
 interface ChoiceRecord {
   readonly ids: number[];
   /** [ids]: text that became final with each id. */
   readonly pieces: string[];
+  /** [ids], from the first id on that had any; null before. */
+  reasoning: string[] | null;
+  logprobs: DrawnLogprobs[] | null;
   finish: FinishReason | null;
   /** Of `ids`, how many are out on the present link. */
   published: number;
@@ -16,6 +19,7 @@ export interface RecordIdentity {
   readonly id: string;
   readonly attempt: number;
   readonly promptTokens: number;
+  readonly choices: number;
   /** Output tokens of earlier attempts: this record starts at that output index. */
   readonly firstOffset: number;
 }
@@ -31,6 +35,8 @@ export interface TakenFrames {
 const FRAME_BYTES = 256;
 /** An id with its comma, and the quotes and comma of its piece. */
 const TOKEN_BYTES = 16;
+/** A log probability with its field names. */
+const LOGPROB_BYTES = 64;
 /** JSON writes one UTF-16 unit in at most six bytes (`\u0000`). */
 const UNIT_BYTES = 6;
 /** What a record holds beside its output, roughly. */
@@ -73,7 +79,7 @@ export class StreamRecord {
   get usage(): Usage {
     const { promptTokens, firstOffset } = this.identity;
     const completionTokens = this.#choices.reduce((sum, { ids }) => sum + ids.length, firstOffset);
-    return { promptTokens, completionTokens, cachedTokens: 0 };
+    return { promptTokens, completionTokens, cachedTokens: 0, reasoningTokens: 0, draftedTokens: 0, acceptedTokens: 0 };
   }
 
   append(delta: ChoiceDelta): void {
@@ -83,7 +89,18 @@ export class StreamRecord {
     choice.ids.push(...delta.ids);
     choice.pieces.push(...delta.pieces);
     choice.finish = delta.finish;
+    this.#appendExtras(choice, delta);
     for (const piece of delta.pieces) this.#bytes += TOKEN_BYTES + 2 * piece.length;
+  }
+
+  #appendExtras(choice: ChoiceRecord, { ids, reasoning, logprobs }: ChoiceDelta): void {
+    if (reasoning !== null) choice.reasoning ??= Array.from(choice.ids.slice(ids.length), () => '');
+    choice.reasoning?.push(...(reasoning ?? ids.map(() => '')));
+    for (const text of reasoning ?? []) this.#bytes += TOKEN_BYTES + 2 * text.length;
+    if (logprobs === null) return;
+    choice.logprobs ??= [];
+    choice.logprobs.push(...logprobs);
+    for (const each of logprobs) this.#bytes += logprobBytes(each);
   }
 
   end(end: RequestEnd, nowMs: number): void {
@@ -101,12 +118,19 @@ export class StreamRecord {
       const from = choice.published;
       let to = from;
       for (; to < choice.ids.length && bytes < maxBytes; to++) {
-        bytes += TOKEN_BYTES + UNIT_BYTES * (choice.pieces[to] ?? '').length;
+        bytes += TOKEN_BYTES + UNIT_BYTES * ((choice.pieces[to] ?? '').length + (choice.reasoning?.[to] ?? '').length);
+        const drawn = choice.logprobs?.[to];
+        if (drawn !== undefined) bytes += logprobBytes(drawn);
       }
       if (to > from) {
         const [ids, pieces] = [choice.ids.slice(from, to), choice.pieces.slice(from, to)];
         const offset = this.identity.firstOffset + from;
-        frames.push({ type: 'text-delta', ...head, choice: index, offset, ids, pieces });
+        const reasoning = choice.reasoning?.slice(from, to) ?? [];
+        const extras = {
+          ...(reasoning.some((text) => text !== '') ? { reasoning } : {}),
+          ...(choice.logprobs === null ? {} : { logprobs: choice.logprobs.slice(from, to) }),
+        };
+        frames.push({ type: 'text-delta', ...head, choice: index, offset, ids, pieces, ...extras });
         choice.published = to;
       }
       if (to < choice.ids.length) return { frames, bytes: bytes + frames.length * FRAME_BYTES, done: false };
@@ -133,12 +157,18 @@ export class StreamRecord {
 
   #choice(index: number): ChoiceRecord {
     for (let next = this.#choices.length; next <= index; next++) {
-      this.#choices.push({ ids: [], pieces: [], finish: null, published: 0, finishPublished: false });
+      const empty = { ids: [], pieces: [], reasoning: null, logprobs: null };
+      this.#choices.push({ ...empty, finish: null, published: 0, finishPublished: false });
     }
     const choice = this.#choices[index];
     if (choice === undefined) throw new Error(`no choice ${index}`);
     return choice;
   }
+}
+
+/** JSON of a token's log probabilities and its alternatives', at most. */
+function logprobBytes({ bytes, top }: DrawnLogprobs): number {
+  return LOGPROB_BYTES + 4 * bytes.length + top.reduce((sum, each) => sum + LOGPROB_BYTES + 4 * each.bytes.length, 0);
 }
 
 /** The engine's id carries the attempt; frames carry the client's id and the attempt beside it. */

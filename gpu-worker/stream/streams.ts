@@ -43,6 +43,7 @@ export class Streams {
   readonly #linkOf = new Map<StreamRecord, GatewayLink>();
   #bytes = 0;
   #queuedPrefillTokens = 0;
+  #liveChoices = 0;
   #paused = false;
 
   constructor(options: StreamsOptions) {
@@ -51,6 +52,11 @@ export class Streams {
 
   get live(): ReadonlySet<StreamRecord> {
     return this.#live;
+  }
+
+  /** Choices of live requests. */
+  get liveChoices(): number {
+    return this.#liveChoices;
   }
 
   /** Prompt tokens of live requests without output yet: exact at once, where the engine's own figure lags. */
@@ -78,6 +84,7 @@ export class Streams {
     this.#live.add(record);
     this.#bytes += record.bytes;
     this.#queuedPrefillTokens += identity.promptTokens;
+    this.#liveChoices += identity.choices;
     this.#attach(record, target);
     return record;
   }
@@ -171,7 +178,9 @@ export class Streams {
 
   /** The record is live no longer. */
   #settle(record: StreamRecord): void {
-    if (this.#live.delete(record) && !record.started) this.#queuedPrefillTokens -= record.identity.promptTokens;
+    if (!this.#live.delete(record)) return;
+    this.#liveChoices -= record.identity.choices;
+    if (!record.started) this.#queuedPrefillTokens -= record.identity.promptTokens;
   }
 
   #attach(record: StreamRecord, { shard, shardEpoch, nowMs }: StreamTarget): void {

@@ -17,7 +17,12 @@ const configSchema = v.looseObject({
 });
 type TokenizerConfig = v.InferOutput<typeof configSchema>;
 
+/** Beside the messages, e.g. `enable_thinking`. */
+export type TemplateValues = Readonly<Record<string, boolean | number | string>>;
+
 export class ChatTemplate {
+  /** The template speaks of <think>: its model thinks aloud. */
+  readonly thinks: boolean;
   readonly #template: Template | null;
   readonly #tokens: Readonly<Record<string, string>>;
 
@@ -28,6 +33,7 @@ export class ChatTemplate {
     const templateFile = join(folder, 'chat_template.jinja');
     const source = existsSync(templateFile) ? readFileSync(templateFile, 'utf8') : defaultTemplate(config);
     this.#template = source === null ? null : new Template(source);
+    this.thinks = source?.includes('</think>') ?? false;
     const { bos_token, eos_token, unk_token, pad_token } = config;
     this.#tokens = {
       bos_token: textOf(bos_token),
@@ -37,13 +43,13 @@ export class ChatTemplate {
     };
   }
 
-  render(messages: readonly ChatMessage[]): string {
+  render(messages: readonly ChatMessage[], values: TemplateValues = {}): string {
     if (this.#template === null) {
       const message = 'This model has no chat template; use /v1/completions.';
       throw new MillraceError('invalid_value', message, { param: 'messages' });
     }
     try {
-      return this.#template.render({ messages, add_generation_prompt: true, ...this.#tokens });
+      return this.#template.render({ ...values, messages, add_generation_prompt: true, ...this.#tokens });
     } catch (cause) {
       const message = 'The model’s chat template refuses these messages: check the order of their roles.';
       throw new MillraceError('invalid_value', message, { param: 'messages', cause });

@@ -70,6 +70,10 @@ export class Detokenizer {
     return this.#decoder.decode(this.#table.of(id), { stream: true });
   }
 
+  bytesOf(id: number): Uint8Array {
+    return this.#table.of(id);
+  }
+
   /** Text of an incomplete last character (U+FFFD), or ''. */
   flush(): string {
     return this.#decoder.decode();

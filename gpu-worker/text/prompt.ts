@@ -5,20 +5,26 @@
 import { randomUUID } from 'node:crypto';
 import { MillraceError } from '../../shared/errors.ts';
 import type { ChatMessage, Prompt } from '../../shared/protocol.ts';
-import { ChatTemplate } from './chat-template.ts';
+import { ChatTemplate, type TemplateValues } from './chat-template.ts';
 import { Tokenizer } from './tokenizer.ts';
+
+/** Line ends that a template may put after the mark that opens reasoning. */
+const LINE_END_TOKENS = 2;
 
 export class PromptEncoder {
   readonly #tokenizer: Tokenizer;
   readonly #template: ChatTemplate;
   readonly #vocabSize: number;
   readonly #control: RegExp | null;
+  /** Tokens of the mark that opens reasoning. */
+  readonly #openThink: readonly number[];
 
   constructor(folder: string, vocabSize: number) {
     this.#tokenizer = new Tokenizer(folder);
     this.#template = new ChatTemplate(folder);
     this.#vocabSize = vocabSize;
     const { controlTokens } = this.#tokenizer;
+    this.#openThink = this.#tokenizer.encode('<think>', { begin: false });
     this.#control = controlTokens.length === 0 ? null : new RegExp(controlTokens.map(escape).join('|'), 'g');
   }
 
@@ -35,11 +41,23 @@ export class PromptEncoder {
     return Math.floor(Buffer.byteLength(text) / this.#tokenizer.longestTokenBytes);
   }
 
-  /** Throws a MillraceError that names `messages` or `prompt`. */
-  encode(prompt: Prompt): Int32Array {
+  /** How the output of this chat prompt begins for a model that thinks aloud; null for one that does not. */
+  reasoning(promptIds: Int32Array): 'open' | 'closed' | null {
+    if (!this.#template.thinks) return null;
+    // Only the template can end a prompt so: what users write is followed by the marks of their turn.
+    const mark = this.#openThink;
+    for (let after = 0; after <= LINE_END_TOKENS; after++) {
+      const at = promptIds.length - after - mark.length;
+      if (at >= 0 && mark.every((id, i) => promptIds[at + i] === id)) return 'open';
+    }
+    return 'closed';
+  }
+
+  /** Throws a MillraceError that names `messages` or `prompt`. `values` reach the chat template. */
+  encode(prompt: Prompt, values: TemplateValues = {}): Int32Array {
     switch (prompt.type) {
       case 'chat':
-        return filled(this.#encodeChat(prompt.messages), 'messages');
+        return filled(this.#encodeChat(prompt.messages, values), 'messages');
       case 'text':
         return filled(this.#tokenizer.encode(prompt.text, { begin: true }), 'prompt');
       case 'tokens':
@@ -52,7 +70,7 @@ export class PromptEncoder {
    * Control-token text inside messages is taken out before the template renders, behind a mark that nobody can guess,
    * and put back as plain text; everything else is tokenized in one piece, so its merges are those of the whole.
    */
-  #encodeChat(messages: readonly ChatMessage[]): number[] {
+  #encodeChat(messages: readonly ChatMessage[], values: TemplateValues): number[] {
     const taken: string[] = [];
     const mark = randomUUID();
     const hide = (text: string) =>
@@ -60,7 +78,7 @@ export class PromptEncoder {
     const safe = messages.map(({ role, content, name }) => {
       return { role, content: hide(content), ...(name === undefined ? {} : { name: hide(name) }) };
     });
-    const rendered = this.#template.render(safe);
+    const rendered = this.#template.render(safe, values);
     if (taken.length === 0) return this.#tokenizer.encode(rendered, { begin: false });
     return rendered
       .split(new RegExp(`${mark}(\\d+)#`))

@@ -1,9 +1,16 @@
 /** The engine alone as a target: requests straight into its thread. The only file here that knows the engine's messages. */
 import { readConfig } from '../../gpu-worker/config.ts';
 import { EngineClient, type OutputsEvent } from '../../gpu-worker/engine/engine-client.ts';
-import { DEFAULT_SAMPLING } from '../../shared/sampling.ts';
+import type { EngineSampling } from '../../gpu-worker/engine/messages.ts';
 import { TEMPERATURE, type BenchRequest } from './closed-loop.ts';
 import { TraceRecorder, type StreamTrace } from './trace.ts';
+
+const SAMPLING: EngineSampling = {
+  ...{ maxTokens: 1, minTokens: 0, temperature: TEMPERATURE, topP: 1, topK: 0, minP: 0, seed: null },
+  ...{ repetitionPenalty: 1, frequencyPenalty: 0, presencePenalty: 0, logitBias: [], logprobs: null },
+  // Generates through end-of-sequence tokens.
+  ...{ stop: [], stopTokenIds: [], eosIds: [] },
+};
 
 interface Stream {
   readonly trace: TraceRecorder;
@@ -41,8 +48,9 @@ export class EngineTarget implements AsyncDisposable {
     return new Promise((resolve, reject) => {
       this.#streams.set(id, { trace: new TraceRecorder(), tokens: 0, resolve, reject });
       this.#engine.add({
-        ...{ id, tenant: 'bench', promptIds: prompt.ids, generatedIds: [], deadlineMs: Infinity, priority: 0 },
-        params: { ...DEFAULT_SAMPLING, temperature: TEMPERATURE, ignoreEos: true, maxTokens, seed },
+        ...{ id, tenant: 'bench', cacheSalt: '', promptIds: prompt.ids, generatedIds: [], n: 1, reasoning: null },
+        ...{ speculation: 'auto', deadlineMs: Infinity, priority: 0 },
+        params: { ...SAMPLING, maxTokens, seed },
       });
     });
   }

@@ -1,57 +1,89 @@
 /** Test support: engine requests with defaults, byte tokens, and a loop that runs an engine dry. */
-import { Engine } from '../../gpu-worker/engine/engine.ts';
-import type { EngineRequest, RequestEnd } from '../../gpu-worker/engine/messages.ts';
+import type { EnginePolicy } from '../../gpu-worker/engine/engine-options.ts';
+import { Engine, type EngineParts } from '../../gpu-worker/engine/engine.ts';
+import type {
+  ChoiceDelta,
+  EngineRequest,
+  EngineSampling,
+  RequestEnd,
+  StepStats,
+} from '../../gpu-worker/engine/messages.ts';
 import type { ModelRunner } from '../../gpu-worker/engine/runner.ts';
 import { TokenBytes } from '../../gpu-worker/text/detokenizer.ts';
-import { DEFAULT_SAMPLING } from '../../shared/sampling.ts';
 
 /** Token i is byte i. */
 export const BYTE_TOKENS = new TokenBytes(Array.from({ length: 256 }, (_, byte) => Uint8Array.of(byte)));
 
+/** Greedy, seed 1, 16 tokens, nothing else. */
+export const PLAIN_SAMPLING: EngineSampling = {
+  ...{ maxTokens: 16, minTokens: 0, temperature: 0, topP: 1, topK: 0, minP: 0, seed: 1 },
+  ...{ repetitionPenalty: 1, frequencyPenalty: 0, presencePenalty: 0, logitBias: [], logprobs: null },
+  ...{ stop: [], stopTokenIds: [], eosIds: [] },
+};
+
 export interface RequestOverrides extends Partial<Omit<EngineRequest, 'params' | 'promptIds'>> {
   readonly promptIds: ArrayLike<number>;
-  readonly params?: Partial<EngineRequest['params']>;
+  readonly params?: Partial<EngineSampling>;
 }
 
 export function engineRequest(id: string, { promptIds, params, ...rest }: RequestOverrides): EngineRequest {
   return {
-    ...{ id, tenant: 't', generatedIds: [], deadlineMs: Infinity, priority: 0 },
+    ...{ id, tenant: 't', cacheSalt: 't', generatedIds: [], n: 1, speculation: 'auto' as const },
+    ...{ deadlineMs: Infinity, priority: 0, reasoning: null },
     ...rest,
     promptIds: Int32Array.from(promptIds),
-    params: { ...DEFAULT_SAMPLING, temperature: 0, maxTokens: 16, seed: 1, ...params },
+    params: { ...PLAIN_SAMPLING, ...params },
   };
 }
+
+export const PLAIN_POLICY: EnginePolicy = {
+  ...{ mode: 'throughput', prefixCaching: true, speculation: 'auto', ttftMs: null, itlMs: null },
+};
 
 export interface Collected {
   readonly ids: number[];
   text: string;
+  readonly deltas: ChoiceDelta[];
   readonly ends: RequestEnd[];
+}
+
+export interface WorldOptions extends Partial<Omit<EngineParts, 'runner' | 'policy'>> {
+  readonly policy?: Partial<EnginePolicy>;
 }
 
 export class EngineWorld {
   readonly engine: Engine;
+  readonly steps: StepStats[] = [];
+  /** Ids in the order of their ends. */
+  readonly finished: string[] = [];
   readonly #outputs = new Map<string, Collected>();
 
-  constructor(runner: ModelRunner, options: { readonly maxStepTokens?: number; readonly now?: () => number } = {}) {
-    this.engine = new Engine({ runner, tokenBytes: BYTE_TOKENS, maxStepTokens: 64, now: () => 0, ...options });
+  constructor(runner: ModelRunner, { policy, ...parts }: WorldOptions = {}) {
+    const plain = { tokenBytes: BYTE_TOKENS, now: () => 0 };
+    this.engine = new Engine({ ...plain, ...parts, runner, policy: { ...PLAIN_POLICY, ...policy } });
   }
 
-  of(id: string): Collected {
-    const collected = this.#outputs.get(id) ?? { ids: [], text: '', ends: [] };
-    this.#outputs.set(id, collected);
+  /** Output of a request; of its choice 0 where it has several. */
+  of(id: string, choice = 0): Collected {
+    const key = `${id}/${choice}`;
+    const collected = this.#outputs.get(key) ?? { ids: [], text: '', deltas: [], ends: [] };
+    this.#outputs.set(key, collected);
     return collected;
   }
 
   step(): void {
-    const { deltas, ends } = this.engine.step();
+    const { deltas, ends, step } = this.engine.step();
     for (const delta of deltas) {
-      const collected = this.of(delta.id);
-      if (delta.offset !== collected.ids.length)
-        throw new Error(`${delta.id}: offset ${delta.offset} after ${collected.ids.length}`);
+      const collected = this.of(delta.id, delta.choice);
+      const expected = (collected.deltas[0]?.offset ?? delta.offset) + collected.ids.length;
+      if (delta.offset !== expected) throw new Error(`${delta.id}: offset ${delta.offset}, not ${expected}`);
       collected.ids.push(...delta.ids);
       collected.text += delta.pieces.join('');
+      collected.deltas.push(delta);
     }
     for (const end of ends) this.of(end.id).ends.push(end);
+    this.finished.push(...ends.map(({ id }) => id));
+    if (step !== null) this.steps.push(step);
     const broken = this.engine.violations();
     if (broken.length > 0) throw new Error(broken.join('; '));
   }

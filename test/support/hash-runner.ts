@@ -1,46 +1,70 @@
-/** Test support: a runner without a model whose next token is a hash of the whole prefix, so any lost, doubled or leaked token shows. */
-import type { ModelRunner, RunnerInfo } from '../../gpu-worker/engine/runner.ts';
-import { NO_TOKEN, PLACEHOLDER } from '../../gpu-worker/engine/step-plan.ts';
+/**
+ * Test support: a runner without a model whose next token is a hash of what the KV cache holds, so any lost, doubled,
+ * leaked or wrongly reused token shows. With depth 2 it is asynchronous: nothing of a plan is done before its collect.
+ */
+import type { KvLayout, ModelRunner, RunnerInfo } from '../../gpu-worker/engine/runner.ts';
+import { PLACEHOLDER } from '../../gpu-worker/engine/step-plan.ts';
 import type { PlanRow, StepPlan, StepResult } from '../../gpu-worker/engine/step-plan.ts';
 
 const VOCAB = 256;
 
-/** The token that follows `prefix`. */
-export function hashNext(prefix: readonly number[]): number {
+/** The token that follows `prefix`; only its last `context` tokens count. */
+export function hashNext(prefix: ArrayLike<number>, context = Infinity): number {
   let hash = 17;
-  for (const id of prefix) hash = (Math.imul(hash, 31) + id + 1) | 0;
+  for (let i = Math.max(0, prefix.length - context); i < prefix.length; i++) {
+    hash = (Math.imul(hash, 31) + (prefix[i] ?? 0) + 1) | 0;
+  }
   return ((hash ^ (hash >>> 13)) >>> 0) % VOCAB;
 }
 
 /** What a request with this prompt puts out, computed without any scheduling. */
-export function hashContinuation(prompt: ArrayLike<number>, count: number): number[] {
+export function hashContinuation(prompt: ArrayLike<number>, count: number, context = Infinity): number[] {
   const tokens = Array.from(prompt);
-  for (let i = 0; i < count; i++) tokens.push(hashNext(tokens));
+  for (let i = 0; i < count; i++) tokens.push(hashNext(tokens, context));
   return tokens.slice(prompt.length);
 }
 
 export interface HashRunnerOptions {
+  /** Sequences at once. */
   readonly slots: number;
   readonly depth: 1 | 2;
+  /** blocks: paged, of 16 tokens each. */
+  readonly kind?: KvLayout['kind'];
+  readonly maxModelLen?: number;
+  /** By default all sequences may have full length. */
+  readonly capacityTokens?: number;
+  readonly maxStepTokens?: number;
+  /** Tokens that the next one depends on: few make a text that repeats itself. */
+  readonly context?: number;
   /** Plan ids at which collect throws. */
   readonly failAt?: ReadonlySet<number>;
+  /** Milliseconds that a step claims to have taken. */
+  readonly stepMs?: (plan: StepPlan) => number;
 }
+
+const BLOCK = 16;
 
 export class HashRunner implements ModelRunner {
   readonly info: RunnerInfo;
   readonly depth: 1 | 2;
   readonly plans: StepPlan[] = [];
-  readonly #failAt: ReadonlySet<number>;
-  /** [slot][position]: the KV cache is the tokens themselves. */
-  readonly #kv: number[][];
+  readonly #options: HashRunnerOptions;
+  /** [block][position]: the KV cache is the tokens themselves. */
+  readonly #kv: Int32Array[];
   readonly #launched: StepPlan[] = [];
   #drawn = new Map<number, number>();
 
-  constructor({ slots, depth, failAt }: HashRunnerOptions) {
+  constructor(options: HashRunnerOptions) {
+    const { slots, depth, kind = 'slots', maxModelLen = 4096, maxStepTokens = 64 } = options;
+    this.#options = options;
     this.depth = depth;
-    this.#failAt = failAt ?? new Set();
-    this.#kv = Array.from({ length: slots }, () => []);
-    this.info = { vocabSize: VOCAB, maxModelLen: 4096, slots, eosIds: [], fingerprint: 'hash' };
+    const capacityTokens = options.capacityTokens ?? slots * maxModelLen;
+    const blockSize = kind === 'slots' ? maxModelLen : BLOCK;
+    const blocks = kind === 'slots' ? 2 * slots : Math.floor(capacityTokens / BLOCK);
+    const kv = { kind, blocks, blockSize, capacityTokens };
+    this.#kv = Array.from({ length: blocks }, () => new Int32Array(blockSize).fill(-7));
+    const base = { vocabSize: VOCAB, maxModelLen, maxNumSeqs: slots, maxStepTokens };
+    this.info = { ...base, kv, eosIds: [], fingerprint: 'hash' };
   }
 
   launch(plan: StepPlan): void {
@@ -52,31 +76,52 @@ export class HashRunner implements ModelRunner {
   collect(): StepResult {
     const plan = this.#launched.shift();
     if (plan === undefined) throw new Error('nothing launched');
-    if (this.#failAt.has(plan.id)) {
+    if (this.#options.failAt?.has(plan.id) === true) {
       this.#launched.length = 0;
       throw new Error('injected failure');
     }
-    for (const { from, to, tokens } of plan.moves) this.#kv[to] = (this.#kv[from] ?? []).slice(0, tokens);
-    const tokens = Int32Array.from(plan.rows, (row) => this.#run(row));
-    this.#drawn = new Map(plan.rows.map((row, i) => [row.sequence, tokens[i] ?? NO_TOKEN]));
-    return { planId: plan.id, tokens, runMs: 0, sampleMs: 0 };
+    for (const { from, to, tokens } of plan.copies) this.#block(to).set(this.#block(from).subarray(0, tokens));
+    for (const { block, tokens } of plan.drops) this.#block(block).fill(-7, tokens);
+    const drawn = plan.rows.map((row) => this.#run(row));
+    this.#drawn = new Map(plan.rows.flatMap((row, i) => (row.draws === 0 ? [] : [[row.sequence, drawn[i]?.[0] ?? 0]])));
+    const runMs = this.#options.stepMs?.(plan) ?? 0;
+    return { planId: plan.id, tokens: Int32Array.from(drawn.flat()), logprobs: null, runMs, sampleMs: 0 };
   }
 
   dispose(): void {
     this.#launched.length = 0;
   }
 
-  #run(row: PlanRow): number {
-    const kv = this.#kv[row.slot] ?? [];
-    if (row.start > kv.length) throw new Error(`sequence ${row.sequence} starts at ${row.start}, past its KV`);
-    kv.length = row.start;
-    for (const id of row.ids) kv.push(id === PLACEHOLDER ? this.#placeholder(row) : id);
-    return row.sample === null ? NO_TOKEN : hashNext(kv);
+  #block(block: number): Int32Array {
+    const memory = this.#kv[block];
+    if (memory === undefined) throw new Error(`no block ${block}`);
+    return memory;
   }
 
-  #placeholder(row: PlanRow): number {
-    const token = this.#drawn.get(row.sequence);
-    if (token === undefined || token === NO_TOKEN) throw new Error('a placeholder without a draw before it');
+  /** Writes the row's tokens, reads the whole prefix back, and draws from it. */
+  #run({ sequence, blocks, start, ids, draws }: PlanRow): number[] {
+    const { blockSize } = this.info.kv;
+    const at = (position: number) => {
+      const block = blocks[Math.floor(position / blockSize)];
+      if (block === undefined) throw new Error(`sequence ${sequence} has no block for position ${position}`);
+      return { memory: this.#block(block), index: position % blockSize };
+    };
+    ids.forEach((id, i) => {
+      const { memory, index } = at(start + i);
+      memory[index] = id === PLACEHOLDER ? this.#placeholder(sequence) : id;
+    });
+    const text = Array.from({ length: start + ids.length }, (_, position) => {
+      const { memory, index } = at(position);
+      return memory[index] ?? -7;
+    });
+    if (text.includes(-7)) throw new Error(`sequence ${sequence} reads KV that nobody wrote`);
+    const first = text.length - draws + 1;
+    return Array.from({ length: draws }, (_, i) => hashNext(text.slice(0, first + i), this.#options.context));
+  }
+
+  #placeholder(sequence: number): number {
+    const token = this.#drawn.get(sequence);
+    if (token === undefined) throw new Error('a placeholder without a draw before it');
     return token;
   }
 }

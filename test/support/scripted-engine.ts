@@ -4,6 +4,9 @@ import type { ChoiceDelta, EngineInfo, EngineRequest, RequestEnd } from '../../g
 import type { ServingEngine } from '../../gpu-worker/serving.ts';
 import type { ErrorCode } from '../../shared/errors.ts';
 
+const PLAIN = { reasoning: null, logprobs: null };
+const NO_EXTRAS = { reasoningTokens: 0, draftedTokens: 0, acceptedTokens: 0 };
+const NO_KV = { capacity: 16_384, live: 0, cached: 0, prefixQueries: 0, prefixHits: 0 };
 const TIMINGS = { queueMs: 1, prefillMs: 2, decodeMs: 3 };
 
 /** Token k of a request's output is k, its text `<k>`. */
@@ -18,8 +21,9 @@ export class ScriptedEngine implements ServingEngine {
   readonly #listeners: ((event: OutputsEvent) => void)[] = [];
 
   constructor(info: Partial<EngineInfo> = {}) {
-    const base = { vocabSize: 512, maxModelLen: 4096, slots: 4, eosIds: [], fingerprint: 'scripted', loadMs: 0 };
-    this.info = { ...base, ...info };
+    const kv = { kind: 'slots' as const, blocks: 4, blockSize: 4096, capacityTokens: 4 * 4096 };
+    const base = { vocabSize: 512, maxModelLen: 4096, maxNumSeqs: 4, maxStepTokens: 512, kv };
+    this.info = { ...base, eosIds: [], fingerprint: 'scripted', loadMs: 0, ...info };
   }
 
   add(request: EngineRequest): void {
@@ -48,7 +52,8 @@ export class ScriptedEngine implements ServingEngine {
     for (const [id, entry] of this.live) {
       if (only !== undefined && id !== only) continue;
       const ids = Array.from({ length: count }, (_, i) => entry.output + i);
-      deltas.push({ id, choice: 0, offset: entry.output, ids, pieces: ids.map((k) => `<${k}>`), finish: null });
+      const pieces = ids.map((k) => `<${k}>`);
+      deltas.push({ id, choice: 0, offset: entry.output, ids, pieces, ...PLAIN, finish: null });
       entry.output += count;
     }
     this.#emit(deltas, []);
@@ -61,20 +66,19 @@ export class ScriptedEngine implements ServingEngine {
     this.live.delete(id);
     const offset = entry.output++;
     const delta: ChoiceDelta = {
-      ...{ id, choice: 0, offset, ids: [offset], pieces: [`<${offset}>`], finish: 'stop' as const },
+      ...{ id, choice: 0, offset, ids: [offset], pieces: [`<${offset}>`], ...PLAIN, finish: 'stop' as const },
     };
     this.#emit([delta], [{ type: 'done', id, usage: usageOf(entry), timings: TIMINGS }]);
   }
 
   #emit(deltas: readonly ChoiceDelta[], ends: readonly RequestEnd[]): void {
-    const { slots } = this.info;
-    const running = Math.min(slots, this.live.size);
+    const running = Math.min(this.info.maxNumSeqs, this.live.size);
     const waiting = this.live.size - running;
-    const load = { running, waiting, queuedPrefillTokens: 0, kvTokens: 0, freeSlots: slots - running };
+    const load = { running, waiting, queuedPrefillTokens: 0, kv: NO_KV };
     for (const listener of this.#listeners) listener({ type: 'outputs', deltas, ends, load, step: null });
   }
 }
 
 function usageOf({ request, output }: { readonly request: EngineRequest; readonly output: number }) {
-  return { promptTokens: request.promptIds.length, completionTokens: output, cachedTokens: 0 };
+  return { promptTokens: request.promptIds.length, completionTokens: output, cachedTokens: 0, ...NO_EXTRAS };
 }

@@ -25,11 +25,11 @@ test('however text is cut into pieces, it ends right before the first stop strin
   );
 });
 
-test('stop ids beat ignoreEos, eos beats length', () => {
-  const rules = { eosIds: [2], stopTokenIds: [7], ignoreEos: false, maxTokens: 3 };
+test('stop ids and eos beat length; without eos ids generation goes through them', () => {
+  const rules = { eosIds: [2], stopTokenIds: [7], maxTokens: 3 };
   expect(tokenFinish(rules, 5, 1)).toBeNull();
   expect(tokenFinish(rules, 5, 3)).toBe('length');
   expect(tokenFinish(rules, 2, 3)).toBe('stop');
-  expect(tokenFinish({ ...rules, ignoreEos: true }, 2, 1)).toBeNull();
-  expect(tokenFinish({ ...rules, ignoreEos: true }, 7, 1)).toBe('stop');
+  expect(tokenFinish({ ...rules, eosIds: [] }, 2, 1)).toBeNull();
+  expect(tokenFinish({ ...rules, eosIds: [] }, 7, 1)).toBe('stop');
 });

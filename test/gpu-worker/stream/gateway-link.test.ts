@@ -3,11 +3,11 @@ import { GatewayLink } from '../../../gpu-worker/stream/gateway-link.ts';
 import { StreamRecord } from '../../../gpu-worker/stream/stream-record.ts';
 
 const IDENTITY = { worker: 'w', epoch: 'e', shard: 's0', shardEpoch: 'g1' };
-const HEAD = { id: 'r', attempt: 2, promptTokens: 3, firstOffset: 10 };
+const HEAD = { id: 'r', attempt: 2, promptTokens: 3, choices: 1, firstOffset: 10 };
 
 function delta(offset: number, pieces: readonly string[]) {
   const ids = pieces.map((_, i) => offset + i);
-  return { id: 'r.2', choice: 0, offset, ids, pieces, finish: null };
+  return { id: 'r.2', choice: 0, offset, ids, pieces, reasoning: null, logprobs: null, finish: null };
 }
 
 function open() {

@@ -3,6 +3,7 @@ import type { RequestEnd } from '../../../gpu-worker/engine/messages.ts';
 import { Streams } from '../../../gpu-worker/stream/streams.ts';
 import { encodeMessage, type FrameBatch } from '../../../shared/protocol.ts';
 
+const NO_EXTRAS = { reasoningTokens: 0, draftedTokens: 0, acceptedTokens: 0 };
 const LEASE_MS = 1000;
 const RETAIN_MS = 5000;
 
@@ -25,19 +26,28 @@ class World {
 
   open(id = 'r', attempt = 1): void {
     this.#offset = 0;
-    this.streams.open({ id, attempt, promptTokens: 3, firstOffset: 0 }, this.target());
+    this.streams.open({ id, attempt, promptTokens: 3, choices: 1, firstOffset: 0 }, this.target());
   }
 
   /** A step that gives `r` one token for each piece. */
   step(pieces: readonly string[], engineId = 'r.1'): void {
     const ids = pieces.map((_, i) => this.#offset + i);
-    const delta = { id: engineId, choice: 0, offset: this.#offset, ids, pieces, finish: null };
+    const delta = {
+      id: engineId,
+      choice: 0,
+      offset: this.#offset,
+      ids,
+      pieces,
+      reasoning: null,
+      logprobs: null,
+      finish: null,
+    };
     this.#offset += ids.length;
     this.streams.receive([delta], [], this.nowMs);
   }
 
   end(engineId = 'r.1'): void {
-    const usage = { promptTokens: 3, completionTokens: this.#offset, cachedTokens: 0 };
+    const usage = { promptTokens: 3, completionTokens: this.#offset, cachedTokens: 0, ...NO_EXTRAS };
     const end: RequestEnd = { type: 'done', id: engineId, usage, timings: { queueMs: 0, prefillMs: 0, decodeMs: 0 } };
     this.streams.receive([], [end], this.nowMs);
   }

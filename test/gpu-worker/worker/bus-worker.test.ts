@@ -1,5 +1,6 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { readConfig } from '../../../gpu-worker/config.ts';
+import { PLAIN_DEFAULTS } from '../../../gpu-worker/model/generation-config.ts';
 import { Metrics } from '../../../gpu-worker/metrics.ts';
 import { BusWorker } from '../../../gpu-worker/worker.ts';
 import { startNats, type NatsServer } from '../../../infra/dev/nats.ts';
@@ -22,6 +23,7 @@ const encoder = {
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ENCODE_MS);
     return Int32Array.of(1);
   },
+  reasoning: () => null,
 };
 
 let nats: NatsServer;
@@ -37,7 +39,14 @@ async function startBusWorker(flags: readonly string[] = []): Promise<BusWorker>
   const config = readConfig([...args, '--max-waiting', '8', ...flags], env);
   if (config === null) throw new Error('no config');
   return BusWorker.start({
-    ...{ config, engine, encoder, metrics: new Metrics(), log: (entry: object) => void logs.push({ ...entry }) },
+    ...{
+      config,
+      engine,
+      encoder,
+      defaults: PLAIN_DEFAULTS,
+      metrics: new Metrics(),
+      log: (entry: object) => void logs.push({ ...entry }),
+    },
     onDrain: () => void drains++,
     onLost: (reason) => void logs.push({ event: 'lost', reason }),
   });
@@ -290,6 +299,7 @@ test('wrong credentials are an error at the start, not a worker that waits for e
   const config = readConfig([], env);
   if (config === null) throw new Error('no config');
   const none = () => {};
-  const parts = { config, engine, encoder, metrics: new Metrics(), log: none, onDrain: none, onLost: none };
+  const hooks = { log: none, onDrain: none, onLost: none };
+  const parts = { config, engine, encoder, defaults: PLAIN_DEFAULTS, metrics: new Metrics(), ...hooks };
   await expect(BusWorker.start(parts)).rejects.toThrow(/authorization/i);
 });
