@@ -51,6 +51,8 @@ export class Scheduler {
   #lastPlan = 0;
   #lastNumber = 0;
   #waitingPrefill = 0;
+  /** A victim's room comes back when this plan has retired; 0 = none is awaited. */
+  #roomAfter = 0;
   /** Since the start. */
   preemptions = 0;
 
@@ -109,7 +111,7 @@ export class Scheduler {
     const { plan, members } = planned;
     if (this.#inFlight.shift() !== planned) throw new Error(`plan ${plan.id} is not the oldest in flight`);
     if (result.planId !== plan.id) throw new Error(`result of plan ${result.planId} for plan ${plan.id}`);
-    this.#parts.kv.retire(plan.id);
+    this.#retire(plan.id);
     const drawn: DrawnTokens[] = [];
     let at = 0;
     for (const [i, row] of plan.rows.entries()) {
@@ -123,8 +125,8 @@ export class Scheduler {
       if (sequence.status === 'running') {
         this.#parts.kv.commit(sequence.number, sequence.tokens, sequence.computed);
       }
-      this.#waiting.charge(sequence.tenant, row.draws === 0 ? row.ids.length : OUTPUT_WEIGHT * made);
       if (made === 0) continue;
+      this.#waiting.charge(sequence.tenant, OUTPUT_WEIGHT * made);
       this.#parts.drafting?.observe(sequence, { drafted: row.draws - 1, made });
       drawn.push({ sequence, tokens: tokens.subarray(0, made), logprobs });
     }
@@ -146,7 +148,7 @@ export class Scheduler {
       }
     }
     this.#copies = [];
-    this.#parts.kv.retire(this.#lastPlan);
+    this.#retire(this.#lastPlan);
     const none = new StepBuilder(0);
     for (const sequence of [...this.#running]) if (!touched.has(sequence)) this.#preempt(sequence, none);
     return [...touched];
@@ -182,6 +184,11 @@ export class Scheduler {
       broken.push(`${this.#parts.kv.usage().live} KV tokens are held by nobody`);
     }
     return broken;
+  }
+
+  #retire(planId: number): void {
+    this.#parts.kv.retire(planId);
+    if (planId >= this.#roomAfter) this.#roomAfter = 0;
   }
 
   #tokenBudget(): number {
@@ -239,10 +246,15 @@ export class Scheduler {
     step.add(sequence, sequence.reserve(this.#parts.kv.blocks(sequence.number), count));
   }
 
-  /** Room for `upTo` tokens, by preempting others of lower precedence; false when the sequence itself had to go. */
+  /**
+   * Room for `upTo` tokens, by preempting others of lower precedence. False when the sequence itself had to go, or has
+   * to wait until plans in flight give a victim's room back: then one victim is enough.
+   */
   #hold(sequence: Sequence, upTo: number, step: StepBuilder): boolean {
     while (!this.#parts.kv.reserve(sequence.number, upTo)) {
+      if (this.#roomAfter > 0) return false;
       const victim = chooseVictim(this.#running, sequence) ?? sequence;
+      if (this.#inFlight.length > 0) this.#roomAfter = this.#lastPlan;
       this.#preempt(victim, step);
       if (victim === sequence) return false;
     }
@@ -290,7 +302,11 @@ export class Scheduler {
       this.#running.add(sequence);
       sequence.status = 'running';
       sequence.computed = admission.cached;
-      if (sequence.generation === 0) sequence.cachedTokens = admission.cached;
+      if (sequence.generation === 0) {
+        sequence.cachedTokens = admission.cached;
+        // At admission, so that within one step too the next place goes to the tenant served least.
+        this.#waiting.charge(sequence.tenant, sequence.length - admission.cached);
+      }
       this.#copies.push(...admission.copies);
       const count = Math.min(sequence.remaining, step.left);
       step.add(sequence, sequence.reserve(kv.blocks(sequence.number), count));

@@ -72,7 +72,7 @@ test('a record of a later attempt starts at that attempt’s first token, howeve
       first === null ? [] : [first],
     );
   }
-  expect(record.usage).toEqual({ promptTokens: 3, completionTokens: 13, cachedTokens: 0 });
+  expect(record.usage).toMatchObject({ promptTokens: 3, completionTokens: 13, cachedTokens: 0 });
   expect(() => record.append(delta(12, ['again']))).toThrow(/output 12 after 13/);
 });
 

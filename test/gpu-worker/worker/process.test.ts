@@ -101,12 +101,14 @@ test('a step that does not end: every live request gets an error, the process en
   const flags = [
     ...['--worker-id', 'w4', '--step-timeout-ms', '100', '--max-num-seqs', '512'],
     ...['--max-num-batched-tokens', '200000', '--max-queued-prefill-tokens', '200000', '--threads', '1'],
+    ...['--mode', 'throughput'],
   ];
   await using worker = await startWorker({ nats, model: FOLDER, flags });
   await using gateway = await gatewayOf('w4');
-  const prompt = { type: 'tokens', ids: Array.from({ length: 250 }, (_, i) => i) };
+  // All different, so that none finds its beginning computed.
+  const promptOf = (k: number) => ({ type: 'tokens', ids: Array.from({ length: 250 }, (_, i) => (i + k) % 512) });
   const ids = Array.from({ length: 512 }, (_, i) => `h${i}`);
-  const submits = ids.map((id) => gateway.submit(id, { prompt }, { maxTokens: 2, ignoreEos: true }));
+  const submits = ids.map((id, k) => gateway.submit(id, { prompt: promptOf(k) }, { maxTokens: 2, ignoreEos: true }));
   // The first step takes many of them, so some may come when the worker has given up already.
   const replies = await Promise.allSettled(submits);
   expect(await worker.child.exited).toBe('SIGKILL');
