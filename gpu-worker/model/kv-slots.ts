@@ -1,74 +1,118 @@
 /** The KV cache on the CPU: one row of positions per slot and layer, and how many of them hold a sequence. Knows no runs. */
-import type { SlotMove } from '../engine/step-plan.ts';
+import type { KvCopy, KvDrop } from '../kv/kv-cache.ts';
 import type { ModelConfig } from './config.ts';
 import { Memory } from './runtime/memory.ts';
-import type { TensorView } from './runtime/session.ts';
+import { Tensor } from './runtime/session.ts';
 
 const FLOAT_BYTES = 4;
+/** Ranges of slots whose tensors are kept: those that ran lately. */
+const MAX_RANGES = 256;
 
-interface Layer {
-  readonly name: string;
-  readonly memory: Memory;
-}
+/** Bytes of keys and values of one token in all layers. */
+export const kvBytesPerToken = (config: ModelConfig): number =>
+  2 * config.layers * config.kvHeads * config.headDim * FLOAT_BYTES;
 
 export class KvSlots {
-  readonly slots: number;
-  /** Positions of a slot: the longest sequence and one more, where a full slot's dummy row may write. */
-  readonly capacity: number;
-  readonly #kvHeads: number;
-  readonly #headDim: number;
-  /** Keys and values of every layer, each [slots, kvHeads, capacity, headDim] float32; the kernel maps pages on first touch. */
-  readonly #tensors: readonly Layer[];
   /** [slots]: positions 0 … n − 1 are a sequence's. */
-  readonly #used: Int32Array;
+  readonly used: Int32Array;
+  readonly #kvHeads: number;
+  readonly #capacity: number;
+  readonly #headDim: number;
+  /**
+   * Keys and values of layer 0, of layer 1, …: each [slots, kvHeads, capacity, headDim] float32. The kernel maps pages
+   * on first touch.
+   */
+  readonly #memories: readonly Memory[];
+  readonly #values: readonly Float32Array[];
+  /** [slots]: positions from n on were never written since the memory was mapped or last given back. */
+  readonly #touched: Int32Array;
+  /** By first slot and number of slots, the least recently used first. */
+  readonly #ranges = new Map<number, readonly Tensor[]>();
 
-  constructor(config: ModelConfig, slots: number, maxModelLen: number) {
-    this.slots = slots;
-    this.capacity = maxModelLen + 1;
+  /** `capacity`: positions of a slot. */
+  constructor(config: ModelConfig, slots: number, capacity: number) {
+    this.used = new Int32Array(slots);
+    this.#touched = new Int32Array(slots);
     this.#kvHeads = config.kvHeads;
+    this.#capacity = capacity;
     this.#headDim = config.headDim;
     const bytes = slots * this.#slotElements * FLOAT_BYTES;
-    this.#tensors = Array.from({ length: config.layers }, (_, layer) => layer).flatMap((layer) =>
-      ['key', 'value'].map((kind) => ({ name: `${kind}.${layer}`, memory: Memory.allocate(bytes) })),
-    );
-    this.#used = new Int32Array(slots);
+    this.#memories = Array.from({ length: 2 * config.layers }, () => Memory.allocate(bytes));
+    this.#values = this.#memories.map(({ buffer }) => new Float32Array(buffer));
   }
 
-  used(slot: number): number {
-    return this.#used[slot] ?? 0;
+  /** A run is about to write positions `start` … `end` − 1: until `wrote` they hold nothing. */
+  willWrite(slot: number, start: number, end: number): void {
+    this.used[slot] = start;
+    this.#touch(slot, end);
   }
 
-  setUsed(slot: number, positions: number): void {
-    this.#used[slot] = positions;
+  wrote(slot: number, end: number): void {
+    this.used[slot] = end;
   }
 
-  move({ from, to, tokens }: SlotMove): void {
-    const rowElements = this.capacity * this.#headDim;
-    for (const { memory } of this.#tensors) {
-      const values = new Float32Array(memory.buffer);
+  copy({ from, to, tokens }: KvCopy): void {
+    const [source, target] = [from * this.#slotElements, to * this.#slotElements];
+    for (const values of this.#values) {
       for (let head = 0; head < this.#kvHeads; head++) {
-        const source = from * this.#slotElements + head * rowElements;
-        values.copyWithin(to * this.#slotElements + head * rowElements, source, source + tokens * this.#headDim);
+        const start = head * this.#rowElements;
+        values.copyWithin(target + start, source + start, source + start + tokens * this.#headDim);
       }
     }
-    this.setUsed(to, tokens);
+    this.used[to] = tokens;
+    this.#touch(to, tokens);
   }
 
-  /** Slots `first` … `first + count − 1` of every tensor, by graph name without its past_ or present_. */
-  views(first: number, count: number): readonly { readonly name: string; readonly view: TensorView }[] {
-    const shape = [count, this.#kvHeads, this.capacity, this.#headDim];
-    const offset = BigInt(first * this.#slotElements * FLOAT_BYTES);
-    return this.#tensors.map(({ name, memory }) => ({
-      name,
-      view: { pointer: memory.pointer + offset, type: 'float32', shape },
-    }));
+  /** Gives memory back to the kernel, by whole pages. */
+  drop({ block, tokens }: KvDrop): void {
+    this.used[block] = Math.min(this.used[block] ?? 0, tokens);
+    const touched = this.#touched[block] ?? 0;
+    if (touched <= tokens) return;
+    for (const memory of this.#memories) {
+      for (let head = 0; head < this.#kvHeads; head++) {
+        const start = block * this.#slotElements + head * this.#rowElements;
+        memory.discard((start + tokens * this.#headDim) * FLOAT_BYTES, (start + touched * this.#headDim) * FLOAT_BYTES);
+      }
+    }
+    this.#touched[block] = tokens;
+  }
+
+  /** Keys and values of layer 0, of layer 1, … of slots `first` … `first + count − 1`. Equal arguments, equal array. */
+  tensors(first: number, count: number): readonly Tensor[] {
+    const key = first * (this.used.length + 1) + count;
+    const tensors = this.#ranges.get(key) ?? this.#makeTensors(first, count);
+    this.#ranges.delete(key);
+    this.#ranges.set(key, tensors);
+    const [oldest] = this.#ranges;
+    if (oldest !== undefined && this.#ranges.size > MAX_RANGES) {
+      // A binding that still has them shares their ownership.
+      for (const tensor of oldest[1]) tensor.release();
+      this.#ranges.delete(oldest[0]);
+    }
+    return tensors;
   }
 
   free(): void {
-    for (const { memory } of this.#tensors) memory.free();
+    for (const tensors of this.#ranges.values()) for (const tensor of tensors) tensor.release();
+    this.#ranges.clear();
+    for (const memory of this.#memories) memory.free();
+  }
+
+  #makeTensors(first: number, count: number): readonly Tensor[] {
+    const shape = [count, this.#kvHeads, this.#capacity, this.#headDim];
+    const offset = BigInt(first * this.#slotElements * FLOAT_BYTES);
+    return this.#memories.map(({ pointer }) => new Tensor({ pointer: pointer + offset, type: 'float32', shape }));
+  }
+
+  #touch(slot: number, end: number): void {
+    this.#touched[slot] = Math.max(this.#touched[slot] ?? 0, end);
+  }
+
+  get #rowElements(): number {
+    return this.#capacity * this.#headDim;
   }
 
   get #slotElements(): number {
-    return this.#kvHeads * this.capacity * this.#headDim;
+    return this.#kvHeads * this.#rowElements;
   }
 }

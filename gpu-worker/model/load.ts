@@ -1,30 +1,35 @@
 /** Opens a model folder as a ModelRunner on the CPU: config, weights, graph, session, KV slots. Owns no step. */
 import { createHash } from 'node:crypto';
+import { totalmem } from 'node:os';
 import type { ModelRunner } from '../engine/runner.ts';
-import { drawKeyed } from '../sample/keyed.ts';
 import { readModelConfig } from './config.ts';
 import type { ModelConfig } from './config.ts';
+import { CpuDecoder } from './cpu-decoder.ts';
 import { CpuRunner } from './cpu-runner.ts';
-import { cpuGraph } from './graph/cpu-graph.ts';
-import { KvSlots } from './kv-slots.ts';
+import { kvCapacityTokens } from './kv-budget.ts';
+import { kvBytesPerToken, KvSlots } from './kv-slots.ts';
 import type { Quantization } from './quantize.ts';
+import { RunBuffers } from './run-buffers.ts';
 import { ortLibrary } from './runtime/ort-library.ts';
-import { Session } from './runtime/session.ts';
 import { openSafetensors } from './safetensors.ts';
 import { Sampler } from './sampler.ts';
-import type { DrawToken } from './sampler.ts';
 import { WeightStore } from './weight-store.ts';
 import type { WeightSource } from './weights.ts';
 
 export interface RunnerOptions {
   readonly quantization: Quantization;
-  readonly slots: number;
+  /** Sequences that run at once. */
+  readonly maxNumSeqs: number;
+  /** KV slots beyond those, where prefixes of finished sequences stay; by default as many. */
+  readonly cacheSlots?: number;
+  /** Tokens of keys and values that may be held at once; null = as many as memory allows. */
+  readonly kvCacheTokens: number | null;
+  /** Share of the machine's memory that weights and KV cache may fill; by default 0.9. */
+  readonly memoryUtilization?: number;
   /** Lowered to what the model was made for. */
   readonly maxModelLen: number;
   readonly threads: number;
   readonly maxStepTokens: number;
-  /** How rows of temperature above 0 are drawn; tests replace it. */
-  readonly draw?: DrawToken;
   /** Called while weights are read, with the bytes (as float32) so far. */
   readonly onProgress?: (bytes: number) => void;
 }
@@ -47,26 +52,48 @@ export function openModel(options: OpenModelOptions): ModelRunner {
 
 /** The same from any config and weights. `source` is read completely here. */
 export function createRunner(config: ModelConfig, source: WeightSource, options: RunnerOptions): ModelRunner {
-  const { slots, threads, maxStepTokens, draw = drawKeyed } = options;
+  const { maxNumSeqs, cacheSlots = maxNumSeqs, threads, maxStepTokens } = options;
   const maxModelLen = Math.min(options.maxModelLen, config.maxPositions);
-  requirePositive({ slots, threads, maxStepTokens, maxModelLen });
-  const store = new WeightStore(source, options.quantization, options.onProgress);
-  const cleanup: (() => void)[] = [() => store.free()];
+  requireAtLeast(1, { maxNumSeqs, threads, maxStepTokens, maxModelLen });
+  requireAtLeast(0, { cacheSlots });
+  const slots = maxNumSeqs + cacheSlots;
+  const { vocabSize, eosIds } = config;
+  const cleanup: (() => void)[] = [];
+  const free = (): void => cleanup.reverse().forEach((step) => step());
   try {
+    const store = new WeightStore(source, options.quantization, options.onProgress);
+    cleanup.push(() => store.free());
+    ortLibrary().shareThreads(threads);
+    const decoder = new CpuDecoder(config, store, maxModelLen);
+    cleanup.push(() => decoder.release());
+    const capacityTokens = capacityOf(config, options, { slots, maxModelLen, weightBytes: store.bytes });
     const kv = new KvSlots(config, slots, maxModelLen);
     cleanup.push(() => kv.free());
-    const graph = cpuGraph(config, store, kv.capacity);
-    const session = new Session(graph.model, { threads, initializers: graph.initializers });
-    cleanup.push(() => session.release());
-    const sampler = new Sampler({ vocabSize: config.vocabSize, maxRows: slots, draw });
+    const buffers = new RunBuffers(config, { maxTokens: maxStepTokens, maxRows: maxNumSeqs });
+    cleanup.push(() => buffers.free());
+    const sampler = new Sampler({ vocabSize, maxRows: maxStepTokens });
+    cleanup.push(() => sampler.free());
+    const layout = { kind: 'slots', blocks: slots, blockSize: maxModelLen, capacityTokens } as const;
     const fingerprint = fingerprintOf(config, source, options.quantization);
-    const { vocabSize, eosIds } = config;
-    const info = { vocabSize, maxModelLen, slots, eosIds, fingerprint };
-    return new CpuRunner({ info, session, kv, sampler, maxStepTokens, onDispose: () => store.free() });
+    const info = { vocabSize, maxModelLen, maxNumSeqs, maxStepTokens, kv: layout, eosIds, fingerprint };
+    return new CpuRunner({ info, decoder, buffers, kv, sampler, onDispose: free });
   } catch (error) {
-    for (const free of cleanup.reverse()) free();
+    free();
     throw error;
   }
+}
+
+function capacityOf(
+  config: ModelConfig,
+  { kvCacheTokens, memoryUtilization = 0.9 }: RunnerOptions,
+  sizes: { slots: number; maxModelLen: number; weightBytes: number },
+): number {
+  // In a container the limit of the machine is not the limit of the process; 0 or more than there is means none.
+  const memoryBytes = Math.min(totalmem(), process.constrainedMemory() || Infinity);
+  // ONNX Runtime keeps its own copy in the order that its kernels read.
+  const weightBytes = 2 * sizes.weightBytes;
+  const bytesPerToken = kvBytesPerToken(config);
+  return kvCapacityTokens({ ...sizes, bytesPerToken, memoryBytes, weightBytes, memoryUtilization, kvCacheTokens });
 }
 
 function fingerprintOf(config: ModelConfig, source: WeightSource, quantization: Quantization): string {
@@ -74,9 +101,9 @@ function fingerprintOf(config: ModelConfig, source: WeightSource, quantization: 
   return createHash('sha256').update(parts.join('\n')).digest('hex').slice(0, 16);
 }
 
-function requirePositive(values: Readonly<Record<string, number>>): void {
+function requireAtLeast(least: number, values: Readonly<Record<string, number>>): void {
   for (const [name, value] of Object.entries(values)) {
-    if (!Number.isInteger(value) || value < 1)
-      throw new RangeError(`${name} = ${value} must be an integer of at least 1`);
+    if (!Number.isInteger(value) || value < least)
+      throw new RangeError(`${name} = ${value} must be an integer of at least ${least}`);
   }
 }

@@ -1,35 +1,40 @@
-/** Pure: a plan's rows → the model runs that compute them on the CPU. Knows no memory and no session. */
+/** Pure: a plan's rows → the parts that attention is computed in on the CPU. Knows no memory and no session. */
 import type { PlanRow } from '../engine/step-plan.ts';
 
 /**
- * GroupQueryAttention takes either one sequence with many tokens or many sequences with one token each, the latter
- * in adjacent slots. `rows[i]` is the index in the plan of the row in slot `first + i`; null = a dummy row.
+ * What GroupQueryAttention takes at once: one sequence with many tokens, or many sequences in adjacent slots with one
+ * token each. Everything else of the model sees the tokens of all parts together.
  */
-export interface ModelRun {
+export interface RunPart {
+  /** Slot of the first row; `rows[i]` is the index in the plan of the row in slot `first + i`. */
   readonly first: number;
+  readonly rows: readonly number[];
   /** Tokens of each row: above 1 only when there is one row. */
   readonly length: number;
-  readonly rows: readonly (number | null)[];
+  /** Where the part's tokens begin among the run's. */
+  readonly offset: number;
 }
 
-/** A run reads all weights once, which costs about as much as this many more rows in a run under way. */
-const MAX_DUMMIES_BETWEEN_ROWS = 3;
-
-export function splitIntoRuns(rows: readonly PlanRow[]): readonly ModelRun[] {
-  const indexed = rows.map((row, index) => ({ slot: row.slot, length: row.ids.length, index }));
-  const chunks = indexed.filter((row) => row.length > 1);
-  const singles = indexed.filter((row) => row.length === 1).sort((a, b) => a.slot - b.slot);
-  const runs: ModelRun[] = [];
-  let open: { first: number; rows: (number | null)[] } | undefined;
-  for (const { slot, index } of singles) {
-    const gap = open === undefined ? Infinity : slot - (open.first + open.rows.length);
-    if (open === undefined || gap > MAX_DUMMIES_BETWEEN_ROWS) {
-      open = { first: slot, rows: [] };
-      runs.push({ first: slot, length: 1, rows: open.rows });
-    } else {
-      for (let dummy = 0; dummy < gap; dummy++) open.rows.push(null);
-    }
-    open.rows.push(index);
+/** Rows of one token joined over adjacent slots, then longer rows, both by slot: steps of like rows give like parts. */
+export function splitIntoParts(rows: readonly PlanRow[]): readonly RunPart[] {
+  const slotOf = (index: number): number => rows[index]?.blocks[0] ?? 0;
+  const lengthOf = (index: number): number => rows[index]?.ids.length ?? 0;
+  const bySlot = Array.from(rows.keys()).sort((a, b) => slotOf(a) - slotOf(b));
+  const singles: { first: number; rows: number[]; length: number; offset: number }[] = [];
+  let offset = 0;
+  for (const index of bySlot) {
+    if (lengthOf(index) !== 1) continue;
+    const open = singles.at(-1);
+    if (open !== undefined && slotOf(index) === open.first + open.rows.length) open.rows.push(index);
+    else singles.push({ first: slotOf(index), rows: [index], length: 1, offset });
+    offset++;
   }
-  return [...runs, ...chunks.map(({ slot, length, index }) => ({ first: slot, length, rows: [index] }))];
+  const longer: RunPart[] = [];
+  for (const index of bySlot) {
+    const length = lengthOf(index);
+    if (length === 1) continue;
+    longer.push({ first: slotOf(index), rows: [index], length, offset });
+    offset += length;
+  }
+  return [...singles, ...longer];
 }

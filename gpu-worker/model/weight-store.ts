@@ -1,4 +1,4 @@
-/** Copies weights from their source into mapped memory in the form the graph wants, packing and quantizing. Knows no operators. */
+/** Copies weights from their source into mapped memory in the form the graph wants, packing and quantizing, each once. Knows no operators. */
 import { BLOCK_SIZE, quantizeInt4, quantizeInt8 } from './quantize.ts';
 import type { Quantization } from './quantize.ts';
 import { Memory } from './runtime/memory.ts';
@@ -28,7 +28,9 @@ export class WeightStore {
   readonly #source: WeightSource;
   readonly #onProgress: (bytes: number) => void;
   readonly #memories: Memory[] = [];
-  #bytes = 0;
+  readonly #views = new Map<string, TensorView>();
+  readonly #matrices = new Map<string, QuantizedMatrix>();
+  #read = 0;
 
   constructor(source: WeightSource, quantization: Quantization, onProgress: (bytes: number) => void = () => {}) {
     this.#source = source;
@@ -36,8 +38,35 @@ export class WeightStore {
     this.#onProgress = onProgress;
   }
 
+  /** Of everything made so far. */
+  get bytes(): number {
+    return this.#memories.reduce((sum, memory) => sum + memory.bytes, 0);
+  }
+
   /** [rows, columns] float32, or [rows] when `columns` is 1. */
   float32(stack: Stack): TensorView {
+    return once(this.#views, stack.name, () => this.#float32(stack));
+  }
+
+  quantized(stack: Stack): QuantizedMatrix {
+    return once(this.#matrices, stack.name, () => this.#quantized(stack));
+  }
+
+  /** Computed constants, such as the rotary tables. */
+  constant(name: string, shape: readonly number[], values: () => Float32Array): TensorView {
+    return once(this.#views, name, () => {
+      const memory = this.#allocate(shape.reduce((product, size) => product * size, 4));
+      new Float32Array(memory.buffer).set(values());
+      return { pointer: memory.pointer, type: 'float32', shape };
+    });
+  }
+
+  /** After every session that uses its tensors is released. */
+  free(): void {
+    for (const memory of this.#memories) memory.free();
+  }
+
+  #float32(stack: Stack): TensorView {
     const rows = totalRows(stack);
     const memory = this.#allocate(rows * stack.columns * 4);
     const target = new Float32Array(memory.buffer);
@@ -47,7 +76,7 @@ export class WeightStore {
     return { pointer: memory.pointer, type: 'float32', shape: stack.columns === 1 ? [rows] : [rows, stack.columns] };
   }
 
-  quantized(stack: Stack): QuantizedMatrix {
+  #quantized(stack: Stack): QuantizedMatrix {
     const { columns } = stack;
     if (columns % BLOCK_SIZE !== 0) {
       throw new RangeError(
@@ -80,18 +109,6 @@ export class WeightStore {
     };
   }
 
-  /** Computed constants, such as the rotary tables. */
-  constant(values: Float32Array, shape: readonly number[]): TensorView {
-    const memory = this.#allocate(values.byteLength);
-    new Float32Array(memory.buffer).set(values);
-    return { pointer: memory.pointer, type: 'float32', shape };
-  }
-
-  /** After every session that uses its tensors is released. */
-  free(): void {
-    for (const memory of this.#memories) memory.free();
-  }
-
   #allocate(bytes: number): Memory {
     const memory = Memory.allocate(bytes);
     this.#memories.push(memory);
@@ -112,12 +129,18 @@ export class WeightStore {
         const values = into(base + row, count);
         this.#source.readRows(tensor, { rows, columns: stack.columns }, row, values);
         use(values, base + row, count);
-        this.#bytes += values.byteLength;
-        this.#onProgress(this.#bytes);
+        this.#read += values.byteLength;
+        this.#onProgress(this.#read);
       }
       base += rows;
     }
   }
+}
+
+function once<T>(made: Map<string, T>, name: string, make: () => T): T {
+  const value = made.get(name) ?? make();
+  made.set(name, value);
+  return value;
 }
 
 const totalRows = (stack: Stack): number => stack.parts.reduce((sum, part) => sum + part.rows, 0);

@@ -1,10 +1,10 @@
-/** The decoder's parts in ONNX Runtime's CPU kernels: GroupQueryAttention over KV slots, Gemm or MatMulNBits. Knows no runs. */
+/** The decoder's stages in ONNX Runtime's CPU kernels: GroupQueryAttention over KV slots, Gemm or MatMulNBits. Knows no runs. */
 import type { ModelConfig } from '../config.ts';
 import { BLOCK_SIZE } from '../quantize.ts';
 import type { TensorView } from '../runtime/session.ts';
-import type { QuantizedMatrix, Stack, WeightStore } from '../weight-store.ts';
-import { decoder } from './decoder.ts';
-import type { DecoderParts, LinearSpec } from './decoder.ts';
+import type { Stack, WeightStore } from '../weight-store.ts';
+import { afterLastLayer, beforeFirstLayer, betweenLayers, packedColumns } from './decoder.ts';
+import type { DecoderParts, LayerInput, LayerOutput, LinearSpec } from './decoder.ts';
 import { GraphBuilder, NONE } from './graph-builder.ts';
 import type { Value } from './graph-builder.ts';
 import { rotaryTables } from './rotary.ts';
@@ -17,61 +17,113 @@ export interface CpuGraph {
   readonly initializers: ReadonlyMap<string, TensorView>;
 }
 
-/**
- * Inputs: ids int64 [B, S]; seqlens_k int32 [B], total tokens of each sequence − 1; total_length int32 [1], the largest
- * total; rows int64 [R] into the flattened B × S tokens; past_key.i and past_value.i float32 [B, kvHeads, capacity, headDim].
- * Outputs: logits float32 [R, V]; present_key.i and present_value.i, to be bound to the memory of their past.
- */
-export function cpuGraph(config: ModelConfig, store: WeightStore, capacity: number): CpuGraph {
-  const parts = new CpuParts(config, store, capacity);
-  return parts.build();
+/** T = tokens of the run. Inputs: ids int64 [T]. Outputs: qkv float32 [T, packed columns], residual float32 [T, H]. */
+export function firstGraph(config: ModelConfig, store: WeightStore): CpuGraph {
+  const parts = new CpuParts('first', config, store);
+  parts.graph.input('ids', 'int64', ['T']);
+  parts.giveLayerInput(beforeFirstLayer(config, parts));
+  return parts.encode();
 }
 
+/**
+ * Between the attentions of `layer` and the next. Inputs: attended float32 [T, heads × headDim], residual_in float32
+ * [T, H]. Outputs: as of the first graph; residual may be the memory of residual_in.
+ */
+export function middleGraph(config: ModelConfig, store: WeightStore, layer: number): CpuGraph {
+  const parts = new CpuParts(`layer.${layer}`, config, store);
+  parts.giveLayerInput(betweenLayers(config, parts, { ...parts.takeLayerOutput(), layer }));
+  return parts.encode();
+}
+
+/**
+ * After the last attention, for the rows that logits are wanted for. Inputs: attended and residual_in as above; rows
+ * int64 [R] into the T tokens. Outputs: logits float32 [R, V].
+ */
+export function lastGraph(config: ModelConfig, store: WeightStore): CpuGraph {
+  const parts = new CpuParts('last', config, store);
+  const { attended, residual } = parts.takeLayerOutput();
+  parts.graph.input('rows', 'int64', ['R']);
+  const select = (value: Value): Value => parts.graph.node({ op: 'Gather', inputs: [value, 'rows'] });
+  const logits = afterLastLayer(config, parts, { attended: select(attended), residual: select(residual) });
+  parts.give(logits, 'logits', ['R', config.vocabSize]);
+  return parts.encode();
+}
+
+/**
+ * One layer's attention over B sequences with S tokens each: B is 1, or S is 1. Inputs: qkv float32 [B, S, packed
+ * columns]; seqlens_k int32 [B], total tokens of each sequence − 1; total_length int32 [1], the largest total; past_key
+ * and past_value float32 [B, kvHeads, capacity, headDim]. Outputs: attended float32 [B, S, heads × headDim]; present_key
+ * and present_value, to be bound to the memory of their past.
+ */
+export function attentionGraph(config: ModelConfig, store: WeightStore, capacity: number): CpuGraph {
+  const { heads, kvHeads, headDim } = config;
+  const parts = new CpuParts('attention', config, store);
+  const { graph } = parts;
+  graph.input('qkv', 'float32', ['B', 'S', packedColumns(config)]);
+  graph.input('seqlens_k', 'int32', ['B']);
+  graph.input('total_length', 'int32', [1]);
+  graph.output('attended', 'float32', ['B', 'S', heads * headDim]);
+  const past = KV_KINDS.map((kind) => graph.input(`past_${kind}`, 'float32', ['B', kvHeads, capacity, headDim]));
+  const present = KV_KINDS.map((kind) => `present_${kind}`);
+  for (const name of present) graph.output(name, 'float32', ['B', kvHeads, capacity, headDim]);
+  graph.node({
+    op: 'GroupQueryAttention',
+    domain: 'com.microsoft',
+    inputs: ['qkv', NONE, NONE, ...past, 'seqlens_k', 'total_length', ...parts.rotaryTables(capacity)],
+    attributes: { num_heads: heads, kv_num_heads: kvHeads, do_rotary: 1, rotary_interleaved: 0 },
+    outputs: ['attended', ...present],
+  });
+  return parts.encode();
+}
+
+export const KV_KINDS = ['key', 'value'] as const;
+
 class CpuParts implements DecoderParts {
+  readonly graph: GraphBuilder;
   readonly #config: ModelConfig;
   readonly #store: WeightStore;
-  readonly #capacity: number;
-  readonly #graph = new GraphBuilder('decoder');
   readonly #initializers = new Map<string, TensorView>();
-  readonly #quantized = new Map<string, QuantizedMatrix>();
 
-  constructor(config: ModelConfig, store: WeightStore, capacity: number) {
+  constructor(name: string, config: ModelConfig, store: WeightStore) {
+    this.graph = new GraphBuilder(name);
     this.#config = config;
     this.#store = store;
-    this.#capacity = capacity;
   }
 
-  build(): CpuGraph {
-    const graph = this.#graph;
-    graph.input('ids', 'int64', ['B', 'S']);
-    graph.input('seqlens_k', 'int32', ['B']);
-    graph.input('total_length', 'int32', [1]);
-    graph.input('rows', 'int64', ['R']);
-    this.#addRotaryTables();
-    graph.int64('flat', [-1]);
-    graph.int64('flat_heads', [-1, this.#config.heads * this.#config.headDim]);
-    graph.int64('last_axis', [-1]);
-    const shape = graph.node({ op: 'Shape', inputs: ['ids'] });
-    graph.node({ op: 'Concat', inputs: [shape, 'last_axis'], attributes: { axis: 0 }, outputs: ['batch_shape'] });
-    const logits = decoder(this.#config, this);
-    graph.node({ op: 'Identity', inputs: [logits], outputs: ['logits'] });
-    graph.output('logits', 'float32', ['R', this.#config.vocabSize]);
-    return { model: graph.encode(), initializers: this.#initializers };
+  takeLayerOutput(): LayerOutput {
+    const { heads, headDim, hiddenSize } = this.#config;
+    return {
+      attended: this.graph.input('attended', 'float32', ['T', heads * headDim]),
+      residual: this.graph.input('residual_in', 'float32', ['T', hiddenSize]),
+    };
+  }
+
+  giveLayerInput({ qkv, residual }: LayerInput): void {
+    this.give(qkv, 'qkv', ['T', packedColumns(this.#config)]);
+    this.give(residual, 'residual', ['T', this.#config.hiddenSize]);
+  }
+
+  give(value: Value, name: string, shape: readonly (number | string)[]): void {
+    this.graph.node({ op: 'Identity', inputs: [value], outputs: [name] });
+    this.graph.output(name, 'float32', shape);
+  }
+
+  encode(): CpuGraph {
+    return { model: this.graph.encode(), initializers: this.#initializers };
   }
 
   embed(table: Stack): Value {
-    const ids = this.#graph.node({ op: 'Reshape', inputs: ['ids', 'flat'] });
     if (this.#store.quantization === 'none') {
-      return this.#graph.node({ op: 'Gather', inputs: [this.#float32(table), ids] });
+      return this.graph.node({ op: 'Gather', inputs: [this.#float32(table), 'ids'] });
     }
-    const { packed, scales, bits } = this.#quantize(table);
+    const { packed, scales, bits } = this.#store.quantized(table);
     const [rows = 0, blocks = 0, blockBytes = 0] = packed.shape;
     // The memory of MatMulNBits' weights read as [rows, bytes]: a tied head costs nothing more.
     const data = this.#external(`${table.name}.rows`, { ...packed, shape: [rows, blocks * blockBytes] });
-    return this.#graph.node({
+    return this.graph.node({
       op: 'GatherBlockQuantized',
       domain: 'com.microsoft',
-      inputs: [data, ids, this.#external(`${table.name}.scales`, scales)],
+      inputs: [data, 'ids', this.#external(`${table.name}.scales`, scales)],
       attributes: { gather_axis: 0, quantize_axis: 1, block_size: BLOCK_SIZE, bits },
     });
   }
@@ -80,27 +132,27 @@ class CpuParts implements DecoderParts {
     const biasInput = bias === null ? [] : [this.#float32(bias)];
     if (this.#store.quantization === 'none') {
       const inputs = [input, this.#float32(weight), ...biasInput];
-      return this.#graph.node({ op: 'Gemm', inputs, attributes: { transB: 1 } });
+      return this.graph.node({ op: 'Gemm', inputs, attributes: { transB: 1 } });
     }
-    const { packed, scales, bits } = this.#quantize(weight);
+    const { packed, scales, bits } = this.#store.quantized(weight);
     const rows = packed.shape[0] ?? 0;
-    const product = this.#graph.node({
+    const product = this.graph.node({
       op: 'MatMulNBits',
       domain: 'com.microsoft',
       inputs: [input, this.#external(weight.name, packed), this.#external(`${weight.name}.scales`, scales)],
       attributes: { K: weight.columns, N: rows, bits, block_size: BLOCK_SIZE, accuracy_level: INT8_ACTIVATIONS },
     });
-    return bias === null ? product : this.#graph.node({ op: 'Add', inputs: [product, ...biasInput] });
+    return bias === null ? product : this.graph.node({ op: 'Add', inputs: [product, ...biasInput] });
   }
 
   norm(input: Value, gamma: Stack): Value {
     const attributes = { axis: -1, epsilon: { float: this.#config.normEpsilon } };
-    return this.#graph.node({ op: 'SimplifiedLayerNormalization', inputs: [input, this.#float32(gamma)], attributes });
+    return this.graph.node({ op: 'SimplifiedLayerNormalization', inputs: [input, this.#float32(gamma)], attributes });
   }
 
   addNorm(input: Value, residual: Value, gamma: Stack): { normed: Value; sum: Value } {
-    const [normed, sum] = [this.#graph.fresh(), this.#graph.fresh()];
-    this.#graph.node({
+    const [normed, sum] = [this.graph.fresh(), this.graph.fresh()];
+    this.graph.node({
       op: 'SkipSimplifiedLayerNormalization',
       domain: 'com.microsoft',
       inputs: [input, residual, this.#float32(gamma)],
@@ -110,70 +162,34 @@ class CpuParts implements DecoderParts {
     return { normed, sum };
   }
 
-  attention(qkv: Value, layer: number): Value {
-    const { heads, kvHeads, headDim } = this.#config;
-    const shape = ['B', kvHeads, this.#capacity, headDim];
-    const past = [`past_key.${layer}`, `past_value.${layer}`];
-    const present = [`present_key.${layer}`, `present_value.${layer}`];
-    for (const name of past) this.#graph.input(name, 'float32', shape);
-    for (const name of present) this.#graph.output(name, 'float32', shape);
-    const attended = this.#graph.fresh();
-    this.#graph.node({
-      op: 'GroupQueryAttention',
-      domain: 'com.microsoft',
-      inputs: [
-        this.#graph.node({ op: 'Reshape', inputs: [qkv, 'batch_shape'] }),
-        NONE,
-        NONE,
-        ...past,
-        'seqlens_k',
-        'total_length',
-        'cos',
-        'sin',
-      ],
-      attributes: { num_heads: heads, kv_num_heads: kvHeads, do_rotary: 1, rotary_interleaved: 0 },
-      outputs: [attended, ...present],
-    });
-    return this.#graph.node({ op: 'Reshape', inputs: [attended, 'flat_heads'] });
-  }
-
   gatedSilu(gate: Value, up: Value): Value {
     // QuickGelu with alpha 1 is x × sigmoid(x).
-    const silu = this.#graph.node({
+    const silu = this.graph.node({
       op: 'QuickGelu',
       domain: 'com.microsoft',
       inputs: [gate],
       attributes: { alpha: { float: 1 } },
     });
-    return this.#graph.node({ op: 'Mul', inputs: [silu, up] });
+    return this.graph.node({ op: 'Mul', inputs: [silu, up] });
   }
 
-  selectRows(hidden: Value): Value {
-    return this.#graph.node({ op: 'Gather', inputs: [hidden, 'rows'] });
-  }
-
-  #addRotaryTables(): void {
-    const { cos, sin } = rotaryTables(this.#config, this.#capacity);
-    const shape = [this.#capacity, this.#config.headDim / 2];
-    this.#external('cos', this.#store.constant(cos, shape));
-    this.#external('sin', this.#store.constant(sin, shape));
+  /** Cosines and sines [capacity, headDim / 2]. */
+  rotaryTables(capacity: number): readonly [cos: Value, sin: Value] {
+    const table = (name: 'cos' | 'sin'): Value => {
+      const values = (): Float32Array => rotaryTables(this.#config, capacity)[name];
+      return this.#external(name, this.#store.constant(name, [capacity, this.#config.headDim / 2], values));
+    };
+    return [table('cos'), table('sin')];
   }
 
   #float32(stack: Stack): Value {
-    if (this.#initializers.has(stack.name)) return stack.name;
     return this.#external(stack.name, this.#store.float32(stack));
-  }
-
-  #quantize(stack: Stack): QuantizedMatrix {
-    const matrix = this.#quantized.get(stack.name) ?? this.#store.quantized(stack);
-    this.#quantized.set(stack.name, matrix);
-    return matrix;
   }
 
   #external(name: string, view: TensorView): Value {
     if (!this.#initializers.has(name)) {
       this.#initializers.set(name, view);
-      this.#graph.external(name, view.type, view.shape);
+      this.graph.external(name, view.type, view.shape);
     }
     return name;
   }

@@ -1,4 +1,4 @@
-/** The decoder-only transformer as a graph over parts passed in: order of layers and residuals. Knows neither kernels nor weight formats. */
+/** The decoder-only transformer over parts passed in, in the stages between attentions. Knows neither kernels nor weight formats. */
 import type { ModelConfig } from '../config.ts';
 import type { Value } from './graph-builder.ts';
 import type { Stack } from '../weight-store.ts';
@@ -9,7 +9,7 @@ export interface LinearSpec {
   readonly bias: Stack | null;
 }
 
-/** T = tokens of the run, flattened over sequences; H = hidden size. */
+/** T = tokens of the run, flattened over sequences; H = hidden size, V = vocabulary. */
 export interface DecoderParts {
   /** ids → [T, H] */
   embed(table: Stack): Value;
@@ -18,36 +18,68 @@ export interface DecoderParts {
   norm(input: Value, gamma: Stack): Value;
   /** Returns norm(input + residual) and input + residual. */
   addNorm(input: Value, residual: Value, gamma: Stack): { readonly normed: Value; readonly sum: Value };
-  /** Packed [T, (heads + 2 × kvHeads) × headDim] → [T, heads × headDim], reading and extending the layer's KV cache. */
-  attention(qkv: Value, layer: number): Value;
   /** silu(gate) × up */
   gatedSilu(gate: Value, up: Value): Value;
-  /** [T, H] → [R, H]: the rows that logits are wanted for. */
-  selectRows(hidden: Value): Value;
 }
 
-/** Logits [R, V]. */
-export function decoder(config: ModelConfig, parts: DecoderParts): Value {
+/** What a layer's attention takes, [T, packed columns], and the residual stream that goes around it, [T, H]. */
+export interface LayerInput {
+  readonly qkv: Value;
+  readonly residual: Value;
+}
+
+/** What a layer's attention gives, [T, heads × headDim], and the same residual stream. */
+export interface LayerOutput {
+  readonly attended: Value;
+  readonly residual: Value;
+}
+
+/** Columns of the packed query, key and value projection. */
+export const packedColumns = ({ heads, kvHeads, headDim }: ModelConfig): number => (heads + 2 * kvHeads) * headDim;
+
+/** Token ids → the first layer's attention. */
+export function beforeFirstLayer(config: ModelConfig, parts: DecoderParts): LayerInput {
+  const residual = parts.embed(embedding(config));
+  const normed = parts.norm(residual, vector(config, layerName(config.family.tensors.attentionNorm, 0)));
+  return { qkv: parts.linear(normed, qkvSpec(config, 0)), residual };
+}
+
+/** From one layer's attention to the next one's. */
+export function betweenLayers(
+  config: ModelConfig,
+  parts: DecoderParts,
+  from: LayerOutput & { layer: number },
+): LayerInput {
+  const layer = from.layer + 1;
+  const { normed, sum } = restOfLayer(config, parts, {
+    ...from,
+    nextNorm: layerName(config.family.tensors.attentionNorm, layer),
+  });
+  return { qkv: parts.linear(normed, qkvSpec(config, layer)), residual: sum };
+}
+
+/** From the last layer's attention to logits [T, V]. */
+export function afterLastLayer(config: ModelConfig, parts: DecoderParts, from: LayerOutput): Value {
   const names = config.family.tensors;
-  const embedding = stack(config.hiddenSize, [[`${names.embedding}.weight`, config.vocabSize]]);
-  let hidden = parts.embed(embedding);
-  let normed = parts.norm(hidden, vector(config, layerName(names.attentionNorm, 0)));
-  for (let layer = 0; layer < config.layers; layer++) {
-    const attended = parts.attention(parts.linear(normed, qkvSpec(config, layer)), layer);
-    const out = linearSpec(config.heads * config.headDim, layerName(names.attentionOut, layer), config.hiddenSize);
-    const afterAttention = parts.addNorm(
-      parts.linear(attended, out),
-      hidden,
-      vector(config, layerName(names.mlpNorm, layer)),
-    );
-    const mlpOut = mlp(config, parts, { input: afterAttention.normed, layer });
-    const nextNorm = layer + 1 < config.layers ? layerName(names.attentionNorm, layer + 1) : names.finalNorm;
-    ({ normed, sum: hidden } = parts.addNorm(mlpOut, afterAttention.sum, vector(config, nextNorm)));
-  }
+  const { normed } = restOfLayer(config, parts, { ...from, layer: config.layers - 1, nextNorm: names.finalNorm });
   const head = config.tiedEmbeddings
-    ? embedding
+    ? embedding(config)
     : stack(config.hiddenSize, [[`${names.head}.weight`, config.vocabSize]]);
-  return parts.linear(parts.selectRows(normed), { weight: head, bias: null });
+  return parts.linear(normed, { weight: head, bias: null });
+}
+
+function restOfLayer(
+  config: ModelConfig,
+  parts: DecoderParts,
+  from: LayerOutput & { layer: number; nextNorm: string },
+): { normed: Value; sum: Value } {
+  const { layer, residual } = from;
+  const names = config.family.tensors;
+  const out = linearSpec(config.heads * config.headDim, layerName(names.attentionOut, layer), config.hiddenSize);
+  const mlpNorm = vector(config, layerName(names.mlpNorm, layer));
+  const attention = parts.addNorm(parts.linear(from.attended, out), residual, mlpNorm);
+  const mlpOut = mlp(config, parts, { input: attention.normed, layer });
+  return parts.addNorm(mlpOut, attention.sum, vector(config, from.nextNorm));
 }
 
 function mlp(config: ModelConfig, parts: DecoderParts, at: { input: Value; layer: number }): Value {
@@ -81,6 +113,9 @@ function qkvSpec(config: ModelConfig, layer: number): LinearSpec {
 function linearSpec(columns: number, name: string, rows: number): LinearSpec {
   return { weight: stack(columns, [[`${name}.weight`, rows]]), bias: null };
 }
+
+const embedding = (config: ModelConfig): Stack =>
+  stack(config.hiddenSize, [[`${config.family.tensors.embedding}.weight`, config.vocabSize]]);
 
 const vector = (config: ModelConfig, name: string): Stack => stack(1, [[`${name}.weight`, config.hiddenSize]]);
 

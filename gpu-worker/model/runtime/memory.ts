@@ -5,12 +5,19 @@ const PROT_READ = 1;
 const PROT_READ_WRITE = 3;
 const MAP_PRIVATE = 2;
 const MAP_PRIVATE_ANONYMOUS_NORESERVE = 0x4022;
+const MADV_DONTNEED = 4;
 const MAP_FAILED = (1n << 64n) - 1n;
 
 const libc = koffi.load(null);
 const mmap = libc.func('void* mmap(void*, size_t, int, int, int, int64_t)') as (
   ...args: [null, number, number, number, number, number]
 ) => bigint;
+const pageBytes = (libc.func('int getpagesize()') as () => number)();
+const madvise = libc.func('int madvise(void*, size_t, int)') as (
+  pointer: bigint,
+  bytes: number,
+  advice: number,
+) => number;
 const munmap = libc.func('int munmap(void*, size_t)') as (pointer: bigint, bytes: number) => number;
 
 /** Mapped lazily by the kernel: untouched pages cost nothing. Views die with `free`; do not keep them longer. */
@@ -33,6 +40,16 @@ export class Memory {
   /** The whole of an open file, read-only. The descriptor may be closed afterwards. */
   static mapFile(descriptor: number, bytes: number): Memory {
     return new Memory(map(bytes, PROT_READ, MAP_PRIVATE, descriptor), bytes);
+  }
+
+  /**
+   * Gives whole pages inside bytes `start` … `end` − 1 back to the kernel; they read as zero afterwards. Bytes at the
+   * edges that share a page with others stay. Only for allocated memory.
+   */
+  discard(start: number, end: number): void {
+    const first = Math.ceil(start / pageBytes) * pageBytes;
+    const last = Math.floor(end / pageBytes) * pageBytes;
+    if (last > first) madvise(this.pointer + BigInt(first), last - first, MADV_DONTNEED);
   }
 
   free(): void {

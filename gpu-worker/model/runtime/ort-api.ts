@@ -3,9 +3,9 @@
 /** void* stands for handles; every function with `status` returns an OrtStatus*, null = success. */
 export const ORT_FUNCTIONS = {
   GetErrorMessage: [2, 'const char* (void*)'],
-  CreateEnv: [3, 'void* (int, const char*, _Out_ void**)'],
   CreateSessionFromArray: [8, 'void* (void*, const void*, size_t, void*, _Out_ void**)'],
   CreateSessionOptions: [10, 'void* (_Out_ void**)'],
+  DisableMemPattern: [17, 'void* (void*)'],
   SetSessionLogSeverityLevel: [22, 'void* (void*, int)'],
   SetSessionGraphOptimizationLevel: [23, 'void* (void*, int)'],
   SetIntraOpNumThreads: [24, 'void* (void*, int)'],
@@ -18,12 +18,18 @@ export const ORT_FUNCTIONS = {
   ReleaseSession: [95, 'void (void*)'],
   ReleaseValue: [96, 'void (void*)'],
   ReleaseSessionOptions: [100, 'void (void*)'],
+  CreateEnvWithGlobalThreadPools: [119, 'void* (int, const char*, void*, _Out_ void**)'],
+  DisablePerSessionThreads: [120, 'void* (void*)'],
+  CreateThreadingOptions: [121, 'void* (_Out_ void**)'],
+  ReleaseThreadingOptions: [122, 'void (void*)'],
   AddSessionConfigEntry: [130, 'void* (void*, const char*, const char*)'],
   RunWithBinding: [133, 'void* (void*, void*, void*)'],
   CreateIoBinding: [134, 'void* (void*, _Out_ void**)'],
   ReleaseIoBinding: [135, 'void (void*)'],
   BindInput: [136, 'void* (void*, const char*, void*)'],
   BindOutput: [137, 'void* (void*, const char*, void*)'],
+  SetGlobalIntraOpNumThreads: [147, 'void* (void*, int)'],
+  SetGlobalInterOpNumThreads: [148, 'void* (void*, int)'],
   AddInitializer: [150, 'void* (void*, const char*, void*)'],
 } as const;
 

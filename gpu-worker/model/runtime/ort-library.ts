@@ -20,19 +20,40 @@ export class OrtError extends Error {
 }
 
 export class OrtLibrary {
-  readonly env: Handle;
   readonly cpuMemory: Handle;
   readonly version: string;
   /** Where the library lies, beside the file that external initializers name. */
   readonly folder: string;
   readonly #functions: ReadonlyMap<OrtFunctionName, OrtFunction>;
+  #env: Handle | null = null;
 
   constructor(folder: string, version: string, functions: ReadonlyMap<OrtFunctionName, OrtFunction>) {
     this.folder = folder;
     this.version = version;
     this.#functions = functions;
-    this.env = this.create('CreateEnv', LOG_ERRORS_ONLY, 'millrace');
     this.cpuMemory = this.create('CreateMemoryInfo', 'Cpu', ARENA_ALLOCATOR, 0, DEFAULT_MEMORY);
+  }
+
+  /** The environment that every session needs. */
+  get env(): Handle {
+    return this.shareThreads(1);
+  }
+
+  /**
+   * Makes the pool of threads that sessions share; the calling thread counts as one of them. A process has one such
+   * pool: once it is there, `threads` changes nothing.
+   */
+  shareThreads(threads: number): Handle {
+    if (this.#env !== null) return this.#env;
+    const options = this.create('CreateThreadingOptions');
+    try {
+      this.call('SetGlobalIntraOpNumThreads', options, threads);
+      this.call('SetGlobalInterOpNumThreads', options, 1);
+      this.#env = this.create('CreateEnvWithGlobalThreadPools', LOG_ERRORS_ONLY, 'millrace', options);
+      return this.#env;
+    } finally {
+      this.release('ReleaseThreadingOptions', options);
+    }
   }
 
   /** Calls a function that returns a status. */

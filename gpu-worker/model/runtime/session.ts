@@ -41,8 +41,28 @@ export class Tensor {
   }
 }
 
+/** A tensor whose view changes now and then; equal views in a row are one tensor. */
+export class ChangingTensor {
+  #current: { readonly view: TensorView; readonly tensor: Tensor } | null = null;
+
+  /** Valid until a call with another view; bindings that have it keep it. */
+  at(view: TensorView): Tensor {
+    if (this.#current !== null && sameView(this.#current.view, view)) return this.#current.tensor;
+    this.release();
+    const tensor = new Tensor(view);
+    this.#current = { view, tensor };
+    return tensor;
+  }
+
+  release(): void {
+    this.#current?.tensor.release();
+    this.#current = null;
+  }
+}
+
 export interface SessionOptions {
-  readonly threads: number;
+  /** Threads of its own (1 = only the caller's), or the pool that `OrtLibrary.shareThreads` made. */
+  readonly threads: number | 'shared';
   /** Name → memory of the graph's external initializers; must stay mapped as long as the session lives. */
   readonly initializers: ReadonlyMap<string, TensorView>;
 }
@@ -59,9 +79,12 @@ export class Session {
     try {
       ort.call('SetSessionLogSeverityLevel', settings, LOG_ERRORS_ONLY);
       ort.call('SetSessionGraphOptimizationLevel', settings, OPTIMIZE_ALL);
-      ort.call('SetIntraOpNumThreads', settings, options.threads);
+      if (options.threads === 'shared') ort.call('DisablePerSessionThreads', settings);
+      else ort.call('SetIntraOpNumThreads', settings, options.threads);
       ort.call('SetInterOpNumThreads', settings, 1);
       ort.call('AddSessionConfigEntry', settings, EXTERNAL_FOLDER_KEY, ort.folder);
+      // A pattern is kept for every combination of input sizes ever seen: without bound where sizes vary.
+      ort.call('DisableMemPattern', settings);
       for (const [name, view] of options.initializers) {
         const tensor = new Tensor(view);
         initializers.push(tensor);
@@ -88,24 +111,35 @@ export class Session {
   }
 }
 
-/** Inputs and outputs of one kind of run; single-flight. A binding owns its tensors. */
+/** Inputs and outputs of one kind of run; single-flight. */
 export class Binding {
   readonly #ort: OrtLibrary = ortLibrary();
   readonly #session: Handle;
   readonly #handle: Handle;
   readonly #bound = new Map<string, { readonly view: TensorView; readonly tensor: Tensor }>();
+  readonly #lent = new Map<string, Tensor>();
 
   constructor(session: Handle) {
     this.#session = session;
     this.#handle = this.#ort.create('CreateIoBinding', session);
   }
 
+  /** Makes and owns a tensor for the view, unless the same one is bound. */
   input(name: string, view: TensorView): void {
     this.#set('BindInput', name, view);
   }
 
   output(name: string, view: TensorView): void {
     this.#set('BindOutput', name, view);
+  }
+
+  /** Binds a tensor that stays the caller's: many times cheaper than making one, and free while it is the same. */
+  lendInput(name: string, tensor: Tensor): void {
+    this.#lend('BindInput', name, tensor);
+  }
+
+  lendOutput(name: string, tensor: Tensor): void {
+    this.#lend('BindOutput', name, tensor);
   }
 
   /** Blocks until the outputs are written. */
@@ -117,6 +151,12 @@ export class Binding {
     this.#ort.release('ReleaseIoBinding', this.#handle);
     for (const { tensor } of this.#bound.values()) tensor.release();
     this.#bound.clear();
+  }
+
+  #lend(kind: 'BindInput' | 'BindOutput', name: string, tensor: Tensor): void {
+    if (this.#lent.get(name) === tensor) return;
+    this.#ort.call(kind, this.#handle, name, tensor.handle);
+    this.#lent.set(name, tensor);
   }
 
   #set(kind: 'BindInput' | 'BindOutput', name: string, view: TensorView): void {

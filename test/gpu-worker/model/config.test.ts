@@ -72,7 +72,7 @@ describe('folders', () => {
   });
 
   test('options out of range are named', () => {
-    expect(() => openFixture('tiny-llama', { slots: 0 })).toThrow('slots = 0');
+    expect(() => openFixture('tiny-llama', { maxNumSeqs: 0 })).toThrow('maxNumSeqs = 0');
     expect(() => openFixture('tiny-llama', { maxModelLen: 1.5 })).toThrow('maxModelLen = 1.5');
   });
 
@@ -82,7 +82,7 @@ describe('folders', () => {
       runner.dispose();
       return runner.info;
     });
-    expect(infos[0]).toMatchObject({ vocabSize: 512, maxModelLen: 256, slots: 4, eosIds: [1] });
+    expect(infos[0]).toMatchObject({ vocabSize: 512, maxModelLen: 256, maxNumSeqs: 64, eosIds: [1] });
     expect(infos[1]?.fingerprint).toBe(infos[0]?.fingerprint);
     expect(infos[2]?.fingerprint).not.toBe(infos[0]?.fingerprint);
   });

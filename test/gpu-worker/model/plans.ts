@@ -3,7 +3,8 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { ModelRunner } from '../../../gpu-worker/engine/runner.ts';
-import type { PlanRow, SampleSpec, SlotMove } from '../../../gpu-worker/engine/step-plan.ts';
+import type { PlanRow, SampleSpec, StepPlan, StepResult } from '../../../gpu-worker/engine/step-plan.ts';
+import type { KvCopy, KvDrop } from '../../../gpu-worker/kv/kv-cache.ts';
 import { openModel } from '../../../gpu-worker/model/load.ts';
 import type { OpenModelOptions } from '../../../gpu-worker/model/load.ts';
 
@@ -12,7 +13,17 @@ export interface Golden {
   readonly logits: readonly { readonly prompt: readonly number[]; readonly logits: readonly number[] }[];
 }
 
-export const GREEDY: SampleSpec = { temperature: 0, topP: 1, topK: 0, minP: 0, seed: [0, 0], choice: 0, index: 0 };
+export const GREEDY: SampleSpec = {
+  temperature: 0,
+  topP: 1,
+  topK: 0,
+  minP: 0,
+  seed: null,
+  choice: 0,
+  index: 0,
+  rules: null,
+  logprobs: null,
+};
 
 const FIXTURES = fileURLToPath(new URL('../../fixtures', import.meta.url));
 const MODELS = fileURLToPath(new URL('../../../models', import.meta.url));
@@ -39,7 +50,8 @@ export function openFixture(name: string, options: Partial<OpenModelOptions> = {
   return openModel({
     folder: fixture(name),
     quantization: 'none',
-    slots: 4,
+    maxNumSeqs: 64,
+    kvCacheTokens: null,
     maxModelLen: 256,
     threads: 2,
     maxStepTokens: 512,
@@ -56,12 +68,20 @@ export class Driver {
     this.runner = runner;
   }
 
-  /** One step; returns the token drawn for each row. */
-  step(rows: readonly RowSpec[], moves: readonly SlotMove[] = []): Int32Array {
+  /** One step; returns the tokens drawn, row by row. */
+  step(rows: readonly RowSpec[], kv: KvWork = {}): Int32Array {
+    return this.run(rows, kv).tokens;
+  }
+
+  run(rows: readonly RowSpec[], { copies = [], drops = [] }: KvWork = {}): StepResult {
+    this.runner.launch(this.plan(rows, { copies, drops }));
+    return this.runner.collect();
+  }
+
+  plan(rows: readonly RowSpec[], { copies = [], drops = [] }: KvWork = {}): StepPlan {
     const planRows = rows.map(toRow);
     const tokens = planRows.reduce((sum, row) => sum + row.ids.length, 0);
-    this.runner.launch({ id: ++this.#plan, moves, rows: planRows, tokens });
-    return this.runner.collect().tokens;
+    return { id: ++this.#plan, copies, drops, rows: planRows, tokens };
   }
 
   /** Greedy tokens after `prompt`, alone, the prompt in pieces of `chunk` tokens. */
@@ -82,14 +102,28 @@ export class Driver {
   }
 }
 
+export interface KvWork {
+  readonly copies?: readonly KvCopy[];
+  readonly drops?: readonly KvDrop[];
+}
+
 export interface RowSpec {
   readonly slot: number;
   readonly start: number;
   readonly ids: readonly number[];
   readonly sample: SampleSpec | null;
+  /** By default 1 where there is a way to draw. */
+  readonly draws?: number;
   readonly sequence?: number;
 }
 
-function toRow({ slot, start, ids, sample, sequence }: RowSpec): PlanRow {
-  return { sequence: sequence ?? slot, slot, start, ids: Int32Array.from(ids), sample };
+export function toRow({ slot, start, ids, sample, draws, sequence }: RowSpec): PlanRow {
+  return {
+    sequence: sequence ?? slot,
+    blocks: Int32Array.of(slot),
+    start,
+    ids: Int32Array.from(ids),
+    draws: draws ?? (sample === null ? 0 : 1),
+    sample,
+  };
 }

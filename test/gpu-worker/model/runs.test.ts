@@ -1,35 +1,36 @@
 import { describe, expect, test } from 'vitest';
-import type { PlanRow } from '../../../gpu-worker/engine/step-plan.ts';
-import { splitIntoRuns } from '../../../gpu-worker/model/runs.ts';
+import { splitIntoParts } from '../../../gpu-worker/model/runs.ts';
+import { toRow } from './plans.ts';
 
-const row = (slot: number, length = 1): PlanRow => ({
-  sequence: slot,
-  slot,
-  start: 0,
-  ids: new Int32Array(length),
-  sample: null,
-});
+const row = (slot: number, length = 1) => toRow({ slot, start: 0, ids: Array.from({ length }, () => 0), sample: null });
 
-describe('splitIntoRuns', () => {
-  test('one-token rows of adjacent slots run together, in the order of slots', () => {
-    expect(splitIntoRuns([row(6), row(4), row(5)])).toEqual([{ first: 4, length: 1, rows: [1, 2, 0] }]);
-  });
-
-  test('small gaps are filled with dummies, wide ones split the run', () => {
-    expect(splitIntoRuns([row(0), row(4), row(9)])).toEqual([
-      { first: 0, length: 1, rows: [0, null, null, null, 1] },
-      { first: 9, length: 1, rows: [2] },
-    ]);
-  });
-
-  test('longer rows run alone, after the one-token rows', () => {
-    expect(splitIntoRuns([row(1, 7), row(0), row(2)])).toEqual([
-      { first: 0, length: 1, rows: [1, null, 2] },
-      { first: 1, length: 7, rows: [0] },
-    ]);
-  });
-
-  test('a plan without rows has no runs', () => {
-    expect(splitIntoRuns([])).toEqual([]);
+describe('splitIntoParts', () => {
+  test.each([
+    ['no rows', [], []],
+    [
+      'rows of one token in adjacent slots, in any order',
+      [row(6), row(4), row(5)],
+      [{ first: 4, rows: [1, 2, 0], length: 1, offset: 0 }],
+    ],
+    [
+      'a gap of slots starts another part',
+      [row(9), row(0), row(1)],
+      [
+        { first: 0, rows: [1, 2], length: 1, offset: 0 },
+        { first: 9, rows: [0], length: 1, offset: 2 },
+      ],
+    ],
+    [
+      'longer rows are parts of their own, after the others',
+      [row(1, 7), row(0), row(5, 2), row(2)],
+      [
+        { first: 0, rows: [1], length: 1, offset: 0 },
+        { first: 2, rows: [3], length: 1, offset: 1 },
+        { first: 1, rows: [0], length: 7, offset: 2 },
+        { first: 5, rows: [2], length: 2, offset: 9 },
+      ],
+    ],
+  ])('%s', (_, rows, parts) => {
+    expect(splitIntoParts(rows)).toEqual(parts);
   });
 });

@@ -1,0 +1,112 @@
+/**
+ * The decoder as a chain of sessions, one before, between and after the attentions of its layers, so that tokens of all
+ * rows share every matrix product while attention runs part by part. Knows no plan but its rows.
+ */
+import type { PlanRow } from '../engine/step-plan.ts';
+import type { ModelConfig } from './config.ts';
+import { attentionGraph, firstGraph, KV_KINDS, lastGraph, middleGraph } from './graph/cpu-graph.ts';
+import type { CpuGraph } from './graph/cpu-graph.ts';
+import type { KvSlots } from './kv-slots.ts';
+import type { PartTensors, RunBuffers, RunTensors } from './run-buffers.ts';
+import { splitIntoParts } from './runs.ts';
+import { Session } from './runtime/session.ts';
+import type { Binding, Tensor, TensorView } from './runtime/session.ts';
+import type { WeightStore } from './weight-store.ts';
+
+/** Parts whose bindings are kept from step to step; further parts take turns with them. */
+const KEPT_PARTS = 8;
+
+interface Part extends PartTensors {
+  /** Keys and values of layer 0, of layer 1, … */
+  readonly kv: readonly Tensor[];
+}
+
+export class CpuDecoder {
+  readonly #layers: number;
+  /** In the order of their runs; stage i comes before the attention of layer i. */
+  readonly #stages: readonly Binding[];
+  readonly #attention: Session;
+  /** [KEPT_PARTS × layers], made when first needed. */
+  readonly #attentions: Binding[] = [];
+  readonly #release: readonly (() => void)[];
+
+  /** Reads all weights into the store, which must live longer. */
+  constructor(config: ModelConfig, store: WeightStore, capacity: number) {
+    this.#layers = config.layers;
+    const sessions: Session[] = [];
+    const open = ({ model, initializers }: CpuGraph): Session => {
+      const session = new Session(model, { threads: 'shared', initializers });
+      sessions.push(session);
+      return session;
+    };
+    try {
+      const stages = [open(firstGraph(config, store))];
+      for (let layer = 0; layer + 1 < config.layers; layer++) stages.push(open(middleGraph(config, store, layer)));
+      stages.push(open(lastGraph(config, store)));
+      this.#attention = open(attentionGraph(config, store, capacity));
+      this.#stages = stages.map((session) => session.bind());
+    } catch (error) {
+      for (const session of sessions) session.release();
+      throw error;
+    }
+    this.#release = sessions.map((session) => () => session.release());
+  }
+
+  /** Extends the rows' KV and writes their logits [R, V], in the order of `rows`, to `logits`. */
+  run(rows: readonly PlanRow[], on: { buffers: RunBuffers; kv: KvSlots; logits: bigint; vocabSize: number }): void {
+    const { buffers, kv } = on;
+    const runParts = splitIntoParts(rows);
+    buffers.fill(runParts, rows);
+    let firstRow = 0;
+    const parts = runParts.map((part, index): Part => {
+      const tensors = buffers.partTensors(part, index, firstRow);
+      firstRow += part.rows.length;
+      return { ...tensors, kv: kv.tensors(part.first, part.rows.length) };
+    });
+    const logits: TensorView = { pointer: on.logits, type: 'float32', shape: [buffers.rowCount, on.vocabSize] };
+    const tensors = buffers.tensors();
+    this.#stages.forEach((stage, index) => {
+      this.#bindStage(stage, index, tensors);
+      if (index === this.#layers) stage.output('logits', logits);
+      stage.run();
+      if (index < this.#layers) parts.forEach((part, at) => this.#attend(part, at, index));
+    });
+  }
+
+  release(): void {
+    for (const binding of [...this.#stages, ...this.#attentions]) binding?.release();
+    for (const release of this.#release) release();
+  }
+
+  #bindStage(stage: Binding, index: number, tensors: RunTensors): void {
+    const { ids, rows, qkv, attended, residual } = tensors;
+    if (index === 0) {
+      stage.lendInput('ids', ids);
+    } else {
+      stage.lendInput('attended', attended);
+      stage.lendInput('residual_in', residual);
+    }
+    if (index === this.#layers) {
+      stage.lendInput('rows', rows);
+    } else {
+      stage.lendOutput('qkv', qkv);
+      stage.lendOutput('residual', residual);
+    }
+  }
+
+  #attend(part: Part, at: number, layer: number): void {
+    const index = (at % KEPT_PARTS) * this.#layers + layer;
+    const binding = (this.#attentions[index] ??= this.#attention.bind());
+    binding.lendInput('qkv', part.qkv);
+    binding.lendInput('seqlens_k', part.seqlens);
+    binding.lendInput('total_length', part.total);
+    binding.lendOutput('attended', part.attended);
+    KV_KINDS.forEach((kind, offset) => {
+      const tensor = part.kv[2 * layer + offset];
+      if (tensor === undefined) throw new RangeError(`${part.kv.length} KV tensors, none for layer ${layer}`);
+      binding.lendInput(`past_${kind}`, tensor);
+      binding.lendOutput(`present_${kind}`, tensor);
+    });
+    binding.run();
+  }
+}

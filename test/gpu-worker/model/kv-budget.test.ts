@@ -1,0 +1,31 @@
+import { expect, test } from 'vitest';
+import { kvCapacityTokens } from '../../../gpu-worker/model/kv-budget.ts';
+
+const budget = {
+  slots: 4,
+  maxModelLen: 100,
+  bytesPerToken: 1000,
+  memoryBytes: 1_000_000,
+  weightBytes: 200_000,
+  memoryUtilization: 0.5,
+  kvCacheTokens: null,
+};
+
+test.each([
+  ['memory is the bound', {}, 300],
+  ['slots are the bound', { memoryUtilization: 1 }, 400],
+  ["the operator's figure is the bound", { kvCacheTokens: 150 }, 150],
+  ['more than the slots hold is no use', { kvCacheTokens: 1000 }, 400],
+])('%s', (_, change, tokens) => {
+  expect(kvCapacityTokens({ ...budget, ...change })).toBe(tokens);
+});
+
+test.each([
+  ['no room for one sequence', { weightBytes: 450_000 }, 'room for 50 tokens, one sequence may need maxModelLen = 100'],
+  ['weights alone do not fit', { weightBytes: 2_000_000 }, 'room for 0 tokens'],
+  ['an own figure below one sequence', { kvCacheTokens: 99 }, 'kvCacheTokens = 99 must be an integer of at least'],
+  ['a share above the whole', { memoryUtilization: 1.1 }, 'memoryUtilization = 1.1'],
+  ['a share that is no number', { memoryUtilization: NaN }, 'memoryUtilization = NaN'],
+])('refused: %s', (_, change, message) => {
+  expect(() => kvCapacityTokens({ ...budget, ...change })).toThrow(message);
+});

@@ -1,0 +1,51 @@
+import { readFileSync } from 'node:fs';
+import { expect, test } from 'vitest';
+import { readModelConfig } from '../../../gpu-worker/model/config.ts';
+import { kvBytesPerToken, KvSlots } from '../../../gpu-worker/model/kv-slots.ts';
+import { Memory } from '../../../gpu-worker/model/runtime/memory.ts';
+import { fixture } from './plans.ts';
+
+/** Bytes of memory of its own that the process has in use. */
+function residentBytes(): number {
+  const status = readFileSync('/proc/self/status', 'utf8');
+  return Number(/RssAnon:\s+(\d+) kB/.exec(status)?.[1]) * 1024;
+}
+
+test('discarded memory reads as zero by whole pages, its edges keep their bytes', () => {
+  const memory = Memory.allocate(5 * 65_536);
+  const bytes = new Uint8Array(memory.buffer).fill(7);
+  memory.discard(65_536 - 1, 4 * 65_536 + 1);
+  expect([bytes[65_535], bytes[65_536], bytes[4 * 65_536 - 1], bytes[4 * 65_536]]).toEqual([7, 0, 0, 7]);
+  memory.discard(1, 2);
+  expect(bytes[1]).toBe(7);
+  memory.free();
+});
+
+test('a drop gives the memory of its positions back', () => {
+  const config = readModelConfig(fixture('tiny-llama'));
+  const tokens = 65_536;
+  const kv = new KvSlots(config, 3, tokens);
+  const whole = tokens * kvBytesPerToken(config);
+  kv.willWrite(0, 0, tokens);
+  kv.wrote(0, tokens);
+  const before = residentBytes();
+  kv.copy({ from: 0, to: 1, tokens });
+  expect(residentBytes() - before).toBeGreaterThan(0.9 * whole);
+  kv.drop({ block: 1, tokens: tokens / 2 });
+  expect(kv.used[1]).toBe(tokens / 2);
+  expect((residentBytes() - before) / whole).toBeCloseTo(0.5, 1);
+  kv.drop({ block: 1, tokens: 0 });
+  expect((residentBytes() - before) / whole).toBeCloseTo(0, 1);
+  expect([...kv.used]).toEqual([tokens, 0, 0]);
+  kv.free();
+});
+
+test('ranges of slots give the same tensors while they are in use, and a bounded number is kept', () => {
+  const kv = new KvSlots(readModelConfig(fixture('tiny-llama')), 40, 16);
+  const first = kv.tensors(0, 4);
+  expect(first).toHaveLength(4);
+  expect(kv.tensors(0, 4)).toBe(first);
+  for (let from = 0; from < 20; from++) for (let count = 1; count <= 20; count++) kv.tensors(from, count);
+  expect(kv.tensors(0, 4)).not.toBe(first);
+  kv.free();
+});
