@@ -28,6 +28,7 @@ export const ORT_FUNCTIONS = {
   ReleaseIoBinding: [135, 'void (void*)'],
   BindInput: [136, 'void* (void*, const char*, void*)'],
   BindOutput: [137, 'void* (void*, const char*, void*)'],
+  CreateAndRegisterAllocator: [144, 'void* (void*, void*, void*)'],
   SetGlobalIntraOpNumThreads: [147, 'void* (void*, int)'],
   SetGlobalInterOpNumThreads: [148, 'void* (void*, int)'],
   AddInitializer: [150, 'void* (void*, const char*, void*)'],

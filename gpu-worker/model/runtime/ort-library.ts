@@ -50,6 +50,7 @@ export class OrtLibrary {
       this.call('SetGlobalIntraOpNumThreads', options, threads);
       this.call('SetGlobalInterOpNumThreads', options, 1);
       this.#env = this.create('CreateEnvWithGlobalThreadPools', LOG_ERRORS_ONLY, 'millrace', options);
+      this.call('CreateAndRegisterAllocator', this.#env, this.cpuMemory, null);
       return this.#env;
     } finally {
       this.release('ReleaseThreadingOptions', options);

@@ -6,6 +6,7 @@ import type { Handle, OrtLibrary } from './ort-library.ts';
 
 const OPTIMIZE_ALL = 99;
 const LOG_ERRORS_ONLY = 3;
+const SHARED_ARENA_KEY = 'session.use_env_allocators';
 const EXTERNAL_FOLDER_KEY = 'session.model_external_initializers_file_folder_path';
 
 /** A tensor over memory somebody else owns and keeps mapped while the tensor lives. */
@@ -83,6 +84,8 @@ export class Session {
       else ort.call('SetIntraOpNumThreads', settings, options.threads);
       ort.call('SetInterOpNumThreads', settings, 1);
       ort.call('AddSessionConfigEntry', settings, EXTERNAL_FOLDER_KEY, ort.folder);
+      // One arena for all: sessions that run by turns need their working memory once.
+      ort.call('AddSessionConfigEntry', settings, SHARED_ARENA_KEY, '1');
       // A pattern is kept for every combination of input sizes ever seen: without bound where sizes vary.
       ort.call('DisableMemPattern', settings);
       for (const [name, view] of options.initializers) {
