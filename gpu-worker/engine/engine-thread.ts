@@ -26,7 +26,9 @@ class EngineThread {
     this.#clock = new StepClock(clock);
     const { policy, maxNumBatchedTokens: maxStepTokens, ...model } = options;
     const tokenBytes = TokenBytes.fromFolder(options.folder);
-    this.#runner = openModel({ ...model, maxStepTokens });
+    // What can never match again needs no place to stay.
+    const cacheSlots = policy.prefixCaching ? model.maxNumSeqs : 0;
+    this.#runner = openModel({ ...model, maxStepTokens, cacheSlots });
     const runner = this.#runner;
     this.#engine = new Engine({ runner, tokenBytes, policy, now: Date.now });
     this.#post({ type: 'ready', info: { ...runner.info, loadMs: performance.now() - begin } });

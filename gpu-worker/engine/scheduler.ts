@@ -92,7 +92,8 @@ export class Scheduler {
 
   /** The next plan, reserved; null when nothing can run now. */
   schedule(): PlannedStep | null {
-    if (this.#inFlight.length === 0) this.#copies.push(...this.#parts.kv.arrange());
+    // Whoever waits would fill the hole that a running sequence is moved into.
+    if (this.#inFlight.length + this.#waiting.size === 0) this.#copies.push(...this.#parts.kv.arrange());
     const step = new StepBuilder(this.#tokenBudget());
     this.#planDecodes(step);
     for (const sequence of this.#running) {
