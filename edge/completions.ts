@@ -1,5 +1,7 @@
 /** OpenAI's JSON shapes for chat and text completions. Pure. */
-import type { FinishReason, Timings, Usage } from '../shared/protocol.ts';
+import type { FinishReason, Usage } from '../shared/protocol.ts';
+import type { ChoicePart } from './choice-output.ts';
+import { chatLogprobsJson, textLogprobsJson } from './logprobs.ts';
 import type { Kind } from './request.ts';
 
 /** What is the same in every chunk of an answer. */
@@ -14,41 +16,65 @@ export interface AnswerHead {
   readonly includeUsage: boolean;
 }
 
-export interface Answer {
-  readonly text: string;
-  readonly finishReason: FinishReason | null;
-  readonly usage: Usage;
-  readonly timings: Timings | null;
-}
-
-export function usageJson({ promptTokens, completionTokens, cachedTokens }: Usage): object {
+export function usageJson(usage: Usage): object {
+  const { promptTokens, completionTokens, cachedTokens, reasoningTokens, draftedTokens, acceptedTokens } = usage;
   return {
     prompt_tokens: promptTokens,
     completion_tokens: completionTokens,
     total_tokens: promptTokens + completionTokens,
     prompt_tokens_details: { cached_tokens: cachedTokens },
+    completion_tokens_details: {
+      reasoning_tokens: reasoningTokens,
+      accepted_prediction_tokens: acceptedTokens,
+      rejected_prediction_tokens: draftedTokens - acceptedTokens,
+    },
   };
 }
 
-export function answerJson(head: AnswerHead, { text, finishReason, usage }: Answer): object {
-  const end = { index: 0, logprobs: null, finish_reason: finishReason };
-  const choice =
-    head.kind === 'chat' ? { ...end, message: { role: 'assistant', content: text, refusal: null } } : { ...end, text };
+/** `choices` in order. */
+export function answerJson(head: AnswerHead, choices: readonly ChoicePart[], usage: Usage): object {
   const object = head.kind === 'chat' ? 'chat.completion' : 'text_completion';
-  return { ...base(head, object), choices: [choice], usage: usageJson(usage) };
+  const toJson = head.kind === 'chat' ? chatChoice : textChoice;
+  return { ...base(head, object), choices: choices.map(toJson), usage: usageJson(usage) };
 }
 
-export interface ChunkBody {
-  readonly text: string;
+function chatChoice({ text, reasoning, logprobs, finishReason }: ChoicePart, index: number): object {
+  const thought = reasoning === '' ? {} : { reasoning_content: reasoning };
+  const message = { role: 'assistant', content: text, refusal: null, ...thought };
+  return { index, message, logprobs: chatLogprobsJson(logprobs), finish_reason: finishReason };
+}
+
+function textChoice({ text, logprobs, finishReason }: ChoicePart, index: number): object {
+  return { index, text, logprobs: textLogprobsJson(logprobs), finish_reason: finishReason };
+}
+
+export interface ChunkBody extends Pick<ChoicePart, 'text' | 'reasoning' | 'logprobs' | 'finishReason'> {
+  readonly index: number;
+  /** Of its choice. */
   readonly first: boolean;
-  readonly finishReason: FinishReason | null;
 }
 
-export function chunkJson(head: AnswerHead, { text, first, finishReason }: ChunkBody): object {
-  const delta = { ...(first ? { role: 'assistant' } : {}), ...(text !== '' || first ? { content: text } : {}) };
-  const end = { index: 0, logprobs: null, finish_reason: finishReason };
-  const choice = head.kind === 'chat' ? { ...end, delta } : { ...end, text };
+export function chunkJson(head: AnswerHead, body: ChunkBody): object {
+  const { index, logprobs, finishReason } = body;
+  const choice =
+    head.kind === 'chat'
+      ? { index, delta: deltaOf(body), logprobs: chatLogprobsJson(logprobs), finish_reason: finishReason }
+      : { index, text: body.text, logprobs: textLogprobsJson(logprobs), finish_reason: finishReason };
   return { ...base(head, chunkObject(head)), choices: [choice], ...(head.includeUsage ? { usage: null } : {}) };
+}
+
+/** The chunk that ends a choice. */
+export function finishChunkJson(head: AnswerHead, index: number, finishReason: FinishReason | null): object {
+  return chunkJson(head, { index, first: false, text: '', reasoning: '', logprobs: null, finishReason });
+}
+
+/** Reasoning goes by the name that DeepSeek gave it and vLLM took over. */
+function deltaOf({ text, reasoning, first }: ChunkBody): object {
+  return {
+    ...(first ? { role: 'assistant' } : {}),
+    ...(reasoning === '' ? {} : { reasoning_content: reasoning }),
+    ...(text !== '' || (first && reasoning === '') ? { content: text } : {}),
+  };
 }
 
 /** The chunk after the last, for `include_usage`. */

@@ -114,7 +114,7 @@ export class Fleet {
   async replay(live: LiveRequest): Promise<boolean> {
     const { shard, shardEpoch } = this.#options;
     const head = { v: protocol.PROTOCOL_VERSION, type: 'replay', id: live.id };
-    return this.#control(live.worker, { ...head, shard, shardEpoch, offsets: [live.offset] });
+    return this.#control(live.worker, { ...head, shard, shardEpoch, offsets: live.offsets });
   }
 
   async #control(worker: string, message: object): Promise<boolean> {

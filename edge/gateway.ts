@@ -6,6 +6,7 @@ import { Bus } from './bus.ts';
 import { answerJson } from './completions.ts';
 import type { Env } from './env.ts';
 import { errorResponse } from './errors.ts';
+import { parseEventId } from './event-id.ts';
 import { Fleet } from './fleet.ts';
 import { LiveRequest } from './live-request.ts';
 import type { Job } from './request.ts';
@@ -53,7 +54,7 @@ export class Gateway extends DurableObject<Env> {
       const info = this.#store.find(param('id'), param('tenant'));
       if (info === null) throw new MillraceError('stream_not_found', 'There is no such stream.');
       if (url.pathname === '/stop') return await this.#stop(fleet, info);
-      return await this.#resume(fleet, info, { offset: Number(param('offset')), signal: request.signal });
+      return await this.#resume(fleet, info, { eventId: param('offset'), signal: request.signal });
     } catch (thrown) {
       const error = toMillraceError(thrown);
       if (error.cause !== undefined)
@@ -89,21 +90,25 @@ export class Gateway extends DurableObject<Env> {
     const submit: Submit = {
       ...{ v: PROTOCOL_VERSION, id, attempt: 1, shard: job.shard, shardEpoch: this.#shardEpoch },
       ...{ tenant: job.tenant, model: job.model, prompt: job.prompt, params: job.params },
+      ...{ speculation: job.speculation, cacheSalt: job.cacheSalt, templateValues: job.templateValues },
       ...{ deadlineMs: job.deadlineMs, priority: 0 },
     };
-    const open = (worker: string, epoch: string) => new LiveRequest({ id, attempt: 1, worker, epoch, offset: 0 });
+    const { n: choices } = job.params;
+    const offsets = Array.from({ length: choices }, () => 0);
+    const open = (worker: string, epoch: string) =>
+      new LiveRequest({ id, attempt: 1, worker, epoch, offsets, whole: !job.stream });
     const { admitted, live } = await fleet.submit(submit, open);
     const created = Math.floor(Date.now() / 1000);
     const { kind, model, includeUsage, tenant, continues } = job;
     const { worker, epoch, fingerprint } = admitted;
     const info: StreamInfo = {
       ...{ id, tenant, worker, epoch, attempt: 1, kind, model },
-      ...{ fingerprint, created, includeUsage, continues },
+      ...{ fingerprint, created, includeUsage, choices, continues },
     };
     this.#store.save(info, Date.now());
     if ((await this.ctx.storage.getAlarm()) === null) await this.ctx.storage.setAlarm(Date.now() + PRUNE_INTERVAL_MS);
     const onGone = this.#watch(fleet, { live, continues, signal });
-    return job.stream ? this.#stream(fleet, { live, info, onGone, resumed: false }) : this.#whole(fleet, live, info);
+    return job.stream ? this.#stream(fleet, { live, info, onGone }) : this.#whole(fleet, live, info);
   }
 
   /** What to do once the client is gone: signal, stream cancel or both may tell, the worker hears it once. */
@@ -120,7 +125,7 @@ export class Gateway extends DurableObject<Env> {
 
   async #stream(
     fleet: Fleet,
-    { live, info, onGone, resumed }: { live: LiveRequest; info: StreamInfo; onGone: () => void; resumed: boolean },
+    { live, info, onGone }: { live: LiveRequest; info: StreamInfo; onGone: () => void },
   ): Promise<Response> {
     // An early failure still has a status of its own.
     const early = (await live.wait(HOLD_MS)) ? live.peekError() : null;
@@ -129,7 +134,7 @@ export class Gateway extends DurableObject<Env> {
       return errorResponse(early);
     }
     const onDone = () => fleet.detach(live);
-    const body = sseStream(live, { head: info, resumed, onCancel: onGone, onDone });
+    const body = sseStream(live, { head: info, onCancel: onGone, onDone });
     const headers = {
       'content-type': 'text/event-stream; charset=utf-8',
       'cache-control': 'no-cache, no-transform',
@@ -140,30 +145,22 @@ export class Gateway extends DurableObject<Env> {
   }
 
   async #whole(fleet: Fleet, live: LiveRequest, info: StreamInfo): Promise<Response> {
-    let text = '';
-    for (;;) {
-      if (!(await live.wait(HOLD_MS))) continue;
-      const pending = live.take();
-      text += pending.text;
-      if (pending.error !== null) {
-        fleet.detach(live);
-        return errorResponse(pending.error);
-      }
-      if (pending.end === null) continue;
-      fleet.detach(live);
-      const { usage, timings } = pending.end;
-      const body = answerJson(info, { text, finishReason: pending.finishReason, usage, timings });
-      return Response.json(body, { headers: { 'x-millrace-stream-id': info.id, ...timingHeaders(timings) } });
-    }
+    while (!(await live.wait(HOLD_MS)));
+    fleet.detach(live);
+    const { choices, end, error } = live.take();
+    if (end === null) return errorResponse(toMillraceError(error));
+    const headers = { 'x-millrace-stream-id': info.id, ...timingHeaders(end.timings) };
+    return Response.json(answerJson(info, choices, end.usage), { headers });
   }
 
   async #resume(
     fleet: Fleet,
     info: StreamInfo,
-    { offset, signal }: { offset: number; signal: AbortSignal },
+    { eventId, signal }: { eventId: string; signal: AbortSignal },
   ): Promise<Response> {
     const { id, attempt, worker, epoch, continues } = info;
-    const live = new LiveRequest({ id, attempt, worker, epoch, offset });
+    const offsets = parseEventId(eventId, info.choices);
+    const live = new LiveRequest({ id, attempt, worker, epoch, offsets, whole: false });
     fleet.attach(live);
     if (!(await fleet.replay(live))) {
       fleet.detach(live);
@@ -173,7 +170,7 @@ export class Gateway extends DurableObject<Env> {
       );
     }
     const onGone = this.#watch(fleet, { live, continues, signal });
-    return this.#stream(fleet, { live, info, onGone, resumed: offset > 0 });
+    return this.#stream(fleet, { live, info, onGone });
   }
 
   async #stop(fleet: Fleet, info: StreamInfo): Promise<Response> {

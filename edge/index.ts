@@ -7,6 +7,7 @@ import { authenticate, checkModel, type Principal } from './auth.ts';
 import { readJson } from './body.ts';
 import { limitsOf, type Env } from './env.ts';
 import { errorResponse } from './errors.ts';
+import { checkEventId } from './event-id.ts';
 import type { GatewayJob } from './gateway.ts';
 import { parseChat, parseText, type Job } from './request.ts';
 
@@ -96,12 +97,7 @@ app.get('/v1/models/:id{.+}', async (c) => {
 });
 app.get('/v1/streams/:id', (c) => {
   const text = c.req.header('last-event-id') ?? c.req.query('offset') ?? '0';
-  if (!/^\d{1,9}$/.test(text)) {
-    throw new MillraceError('invalid_value', '`offset` must be the id of the last event received.', {
-      param: 'offset',
-    });
-  }
-  return onStream(c, '/resume', { offset: text });
+  return onStream(c, '/resume', { offset: checkEventId(text) });
 });
 app.post('/v1/streams/:id/stop', (c) => onStream(c, '/stop', {}));
 

@@ -1,29 +1,38 @@
 /** One request's frames, put in order, once: what waits to be written to its client. Knows no NATS and no HTTP. */
-import type { FinishReason, Frame, FrameBatch, Timings, Usage } from '../shared/protocol.ts';
+import type { Frame, FrameBatch, Timings, Usage } from '../shared/protocol.ts';
 import { MillraceError } from '../shared/errors.ts';
+import { ChoiceOutput, type ChoicePart } from './choice-output.ts';
 
 export interface Pending {
-  /** Text since the last take; deltas that waited are merged. */
-  readonly text: string;
-  /** Output tokens delivered up to and with this text. */
-  readonly offset: number;
-  readonly finishReason: FinishReason | null;
+  /** Of all choices, in order: what came since the last take. */
+  readonly choices: readonly ChoicePart[];
   readonly end: { readonly usage: Usage; readonly timings: Timings | null } | null;
   readonly error: MillraceError | null;
+}
+
+export interface LiveRequestHead {
+  readonly id: string;
+  readonly attempt: number;
+  readonly worker: string;
+  readonly epoch: string;
+  /** One for each choice: output tokens that the client has had. */
+  readonly offsets: readonly number[];
+  /** Its client takes everything in one piece: nothing waits before the end. */
+  readonly whole: boolean;
 }
 
 export class LiveRequest {
   readonly id: string;
   readonly attempt: number;
   readonly worker: string;
+  readonly startOffsets: readonly number[];
   /** The client asked to stop: the abort that follows is a normal end. */
   stopping = false;
   /** Its client left: nobody reads, and nobody is too slow. */
   detached = false;
   #epoch: string;
-  #offset: number;
-  #text = '';
-  #finish: FinishReason | null = null;
+  readonly #choices: readonly ChoiceOutput[];
+  readonly #whole: boolean;
   #end: Pending['end'] = null;
   #error: MillraceError | null = null;
   #fresh = false;
@@ -31,23 +40,19 @@ export class LiveRequest {
   #wake: (() => void) | null = null;
   #waitingSinceMs: number | null = null;
 
-  constructor(head: {
-    readonly id: string;
-    readonly attempt: number;
-    readonly worker: string;
-    readonly epoch: string;
-    readonly offset: number;
-  }) {
+  constructor(head: LiveRequestHead) {
     this.id = head.id;
     this.attempt = head.attempt;
     this.worker = head.worker;
+    this.startOffsets = head.offsets;
     this.#epoch = head.epoch;
-    this.#offset = head.offset;
+    this.#choices = head.offsets.map((offset) => new ChoiceOutput(offset));
+    this.#whole = head.whole;
   }
 
-  /** Output tokens received: where a replay goes on. */
-  get offset(): number {
-    return this.#offset;
+  /** Output tokens received of each choice: where a replay goes on. */
+  get offsets(): readonly number[] {
+    return this.#choices.map(({ offset }) => offset);
   }
 
   get ended(): boolean {
@@ -80,27 +85,23 @@ export class LiveRequest {
   accept(frame: Frame, nowMs: number): boolean {
     if (frame.attempt !== this.attempt || this.ended) return true;
     if (frame.type === 'text-delta') {
-      const skip = this.#offset - frame.offset;
-      if (skip < 0) return false;
-      if (skip >= frame.ids.length) return true;
-      this.#text += frame.pieces.slice(skip).join('');
-      this.#offset = frame.offset + frame.ids.length;
+      const fresh = this.#choices[frame.choice]?.accept(frame);
+      if (fresh === null) return false;
+      if (fresh === undefined || fresh === 0) return true;
     } else if (frame.type === 'choice-end') {
-      this.#finish = frame.finishReason;
+      const choice = this.#choices[frame.choice];
+      if (choice !== undefined) choice.finish = frame.finishReason;
     } else if (frame.type === 'stream-end') {
-      // A lost last delta shows here at the latest.
-      if (frame.usage.completionTokens > this.#offset) return false;
+      // A lost last delta or finish shows here at the latest.
+      if (frame.usage.completionTokens > this.#received || !this.#finished) return false;
       this.#end = { usage: frame.usage, timings: frame.timings };
     } else if (this.stopping && frame.code === 'request_cancelled') {
-      this.#finish = 'stop';
-      this.#end = {
-        usage: frame.usage ?? { promptTokens: 0, completionTokens: this.#offset, cachedTokens: 0 },
-        timings: null,
-      };
+      for (const choice of this.#choices) choice.finish ??= 'stop';
+      this.#end = { usage: frame.usage ?? { ...NO_USAGE, completionTokens: this.#received }, timings: null };
     } else {
       this.#error = new MillraceError(frame.code, frame.message);
     }
-    this.#ring(nowMs);
+    if (!this.#whole || this.ended) this.#ring(nowMs);
     return true;
   }
 
@@ -125,22 +126,22 @@ export class LiveRequest {
 
   /** The error, when nothing was received before it. */
   peekError(): MillraceError | null {
-    return this.#text === '' && !this.#shown ? this.#error : null;
+    return this.#shown || this.#choices.some(({ waiting }) => waiting) ? null : this.#error;
   }
 
   take(): Pending {
     this.#shown = true;
-    const pending = {
-      text: this.#text,
-      offset: this.#offset,
-      finishReason: this.#finish,
-      end: this.#end,
-      error: this.#error,
-    };
-    this.#text = '';
     this.#fresh = false;
     this.#waitingSinceMs = null;
-    return pending;
+    return { choices: this.#choices.map((choice) => choice.take()), end: this.#end, error: this.#error };
+  }
+
+  get #received(): number {
+    return this.#choices.reduce((sum, { offset }) => sum + offset, 0);
+  }
+
+  get #finished(): boolean {
+    return this.#choices.every(({ finish }) => finish !== null);
   }
 
   #ring(nowMs: number): void {
@@ -149,3 +150,8 @@ export class LiveRequest {
     this.#wake?.();
   }
 }
+
+const NO_USAGE: Usage = {
+  ...{ promptTokens: 0, completionTokens: 0, cachedTokens: 0 },
+  ...{ reasoningTokens: 0, draftedTokens: 0, acceptedTokens: 0 },
+};

@@ -1,71 +1,44 @@
 /** HTTP body → job: the only validation of what clients send. Every refusal names the field and the fix. */
 import * as v from 'valibot';
 import { MillraceError } from '../shared/errors.ts';
-import type { Prompt } from '../shared/protocol.ts';
-import { DEFAULT_SAMPLING, SAMPLING_LIMITS, type SamplingParams } from '../shared/sampling.ts';
+import type { Prompt, Submit } from '../shared/protocol.ts';
+import { SAMPLING_LIMITS } from '../shared/sampling.ts';
+import { flag, optional, text, tokenId, within } from './fields.ts';
+import {
+  chatLogprobFields,
+  chatLogprobs,
+  samplingFields,
+  textLogprobFields,
+  toSamplingParams,
+  type Resolved,
+} from './sampling-fields.ts';
+import { templateFields, templateValues } from './template-fields.ts';
 
 export type Kind = 'chat' | 'text';
 
-export interface Job {
+export interface Job extends Pick<
+  Submit,
+  'model' | 'prompt' | 'params' | 'speculation' | 'cacheSalt' | 'templateValues'
+> {
   readonly kind: Kind;
-  readonly model: string;
-  readonly prompt: Prompt;
-  readonly params: SamplingParams;
   readonly stream: boolean;
   readonly includeUsage: boolean;
 }
 
 const MAX_MESSAGES = 10_000;
-const limits = SAMPLING_LIMITS;
-
-const text = v.string('must be a string');
-const within = (min: number, max: number, whole: boolean) => {
-  const message = `must be ${whole ? 'an integer' : 'a number'} from ${min} to ${max}`;
-  return v.pipe(
-    v.number(message),
-    v.check((value) => value >= min && value <= max && (!whole || Number.isInteger(value)), message),
-  );
-};
-const flag = v.boolean('must be true or false');
-const stopText = v.pipe(
-  text,
-  v.minLength(1, 'must not be empty'),
-  v.maxLength(limits.maxStopLength, `must have at most ${limits.maxStopLength} characters`),
-);
-/** null counts as absent, as in OpenAI's API. */
-const optional = <T extends v.GenericSchema>(schema: T) => v.nullish(schema);
-
-const sampling = {
-  temperature: optional(within(0, limits.temperature, false)),
-  top_p: optional(within(0, 1, false)),
-  top_k: optional(within(-1, limits.topK, true)),
-  min_p: optional(within(0, 1, false)),
-  seed: optional(within(Number.MIN_SAFE_INTEGER, Number.MAX_SAFE_INTEGER, true)),
-  max_tokens: optional(within(1, limits.maxTokens, true)),
-  stop: optional(
-    v.union(
-      [stopText, v.pipe(v.array(stopText), v.maxLength(limits.maxStops))],
-      `must be a string of 1 to ${limits.maxStopLength} characters, or at most ${limits.maxStops} of them`,
-    ),
-  ),
-  stop_token_ids: optional(
-    v.pipe(
-      v.array(within(0, 2 ** 31 - 1, true), 'must be a list of token ids'),
-      v.maxLength(limits.maxStopTokenIds, `must have at most ${limits.maxStopTokenIds} ids`),
-    ),
-  ),
-  ignore_eos: optional(flag),
-};
+/** OpenAI's default of this endpoint. */
+const DEFAULT_TEXT_TOKENS = 16;
 
 const common = {
   model: v.pipe(text, v.minLength(1, 'must not be empty'), v.maxLength(256, 'must have at most 256 characters')),
   stream: optional(flag),
   stream_options: optional(v.strictObject({ include_usage: optional(flag) }, 'knows only `include_usage`')),
-  n: optional(v.literal(1, 'must be 1: several choices are not supported yet')),
-  frequency_penalty: optional(v.literal(0, 'is not supported yet; leave it out or at 0')),
-  presence_penalty: optional(v.literal(0, 'is not supported yet; leave it out or at 0')),
   user: optional(text),
-  ...sampling,
+  speculation: optional(v.picklist(['off', 'auto', 'n-gram'], 'must be off, auto or n-gram')),
+  cache_salt: optional(
+    v.pipe(text, v.minLength(1, 'must not be empty'), v.maxLength(256, 'must have at most 256 characters')),
+  ),
+  ...samplingFields,
 };
 
 const EMPTY_FIELDS = ['refusal', 'annotations', 'audio', 'function_call', 'tool_calls'] as const;
@@ -89,17 +62,24 @@ const chatSchema = v.object({
     v.minLength(1, 'must have at least one message'),
     v.maxLength(MAX_MESSAGES, `must have at most ${MAX_MESSAGES} messages`),
   ),
-  max_completion_tokens: optional(within(1, limits.maxTokens, true)),
-  logprobs: optional(v.literal(false, 'is not supported yet; leave it out')),
-  response_format: optional(v.strictObject({ type: v.literal('text') }, 'is not supported yet beyond {"type":"text"}')),
+  max_completion_tokens: optional(within(1, SAMPLING_LIMITS.maxTokens, 'an integer')),
+  ...chatLogprobFields,
+  ...templateFields,
+  response_format: optional(
+    v.strictObject(
+      { type: v.literal('text', 'must be "text": structured output is not supported yet') },
+      'is not supported yet beyond {"type":"text"}',
+    ),
+  ),
 });
 
 const textSchema = v.object({
   ...common,
+  ...textLogprobFields,
   prompt: v.union(
     [
       v.pipe(text, v.minLength(1)),
-      v.pipe(v.array(within(0, 2 ** 31 - 1, true)), v.minLength(1)),
+      v.pipe(v.array(tokenId), v.minLength(1)),
       v.strictTuple([v.pipe(text, v.minLength(1))]),
     ],
     'must be one string that is not empty, or one list of token ids; send several prompts as several requests',
@@ -124,15 +104,15 @@ export function parseChat(body: unknown): Job {
     ...(typeof name === 'string' ? { name } : {}),
   }));
   const maxTokens = input.max_completion_tokens ?? input.max_tokens ?? null;
-  return { kind: 'chat', prompt: { type: 'chat', messages }, ...shared(input, maxTokens) };
+  const rest = shared(input, { maxTokens, logprobs: chatLogprobs(input) });
+  return { kind: 'chat', prompt: { type: 'chat', messages }, templateValues: templateValues(input), ...rest };
 }
 
 export function parseText(body: unknown): Job {
   const input = parse(textSchema, body);
-  const { prompt } = input;
-  // OpenAI's default of this endpoint.
-  const maxTokens = input.max_tokens ?? 16;
-  return { kind: 'text', prompt: textPrompt(prompt), ...shared(input, maxTokens) };
+  const maxTokens = input.max_tokens ?? DEFAULT_TEXT_TOKENS;
+  const rest = shared(input, { maxTokens, logprobs: input.logprobs ?? null });
+  return { kind: 'text', prompt: textPrompt(input.prompt), templateValues: {}, ...rest };
 }
 
 function textPrompt(prompt: string | readonly number[] | readonly [string]): Prompt {
@@ -143,25 +123,19 @@ function textPrompt(prompt: string | readonly number[] | readonly [string]): Pro
 
 type Shared = v.InferOutput<v.ObjectSchema<typeof common, undefined>>;
 
-function shared(input: Shared, maxTokens: number | null): Omit<Job, 'kind' | 'prompt'> {
-  const stop = input.stop ?? [];
-  const params: SamplingParams = {
-    maxTokens,
-    temperature: input.temperature ?? DEFAULT_SAMPLING.temperature,
-    topP: input.top_p ?? DEFAULT_SAMPLING.topP,
-    // -1 is vLLM's word for off.
-    topK: Math.max(0, input.top_k ?? DEFAULT_SAMPLING.topK),
-    minP: input.min_p ?? DEFAULT_SAMPLING.minP,
-    seed: input.seed ?? null,
-    stop: typeof stop === 'string' ? [stop] : stop,
-    stopTokenIds: input.stop_token_ids ?? [],
-    ignoreEos: input.ignore_eos ?? false,
-  };
+function shared(input: Shared, resolved: Resolved): Omit<Job, 'kind' | 'prompt' | 'templateValues'> {
   const stream = input.stream ?? false;
   if (!stream && input.stream_options != null) {
     throw new MillraceError('invalid_value', '`stream_options` needs `stream: true`.', { param: 'stream_options' });
   }
-  return { model: input.model, params, stream, includeUsage: input.stream_options?.include_usage ?? false };
+  return {
+    model: input.model,
+    params: toSamplingParams(input, resolved),
+    speculation: input.speculation ?? 'auto',
+    cacheSalt: input.cache_salt ?? '',
+    stream,
+    includeUsage: input.stream_options?.include_usage ?? false,
+  };
 }
 
 function parse<T extends v.ObjectSchema<v.ObjectEntries, undefined>>(schema: T, body: unknown): v.InferOutput<T> {

@@ -16,6 +16,7 @@ export interface StreamInfo {
   /** Unix seconds. */
   readonly created: number;
   readonly includeUsage: boolean;
+  readonly choices: number;
   /** Generation goes on without a client. */
   readonly continues: boolean;
 }

@@ -1,6 +1,8 @@
 /** A live request → the bytes of its SSE stream, pulled by the client's pace. Knows no NATS. */
 import { errorBody } from '../shared/errors.ts';
-import { chunkJson, usageChunkJson, type AnswerHead } from './completions.ts';
+import type { ChoicePart } from './choice-output.ts';
+import { chunkJson, finishChunkJson, usageChunkJson, type AnswerHead } from './completions.ts';
+import { eventId } from './event-id.ts';
 import type { LiveRequest, Pending } from './live-request.ts';
 
 const KEEP_ALIVE_MS = 10_000;
@@ -8,8 +10,6 @@ const encoder = new TextEncoder();
 
 export interface SseOptions {
   readonly head: AnswerHead;
-  /** A resumed stream has had its first chunk. */
-  readonly resumed: boolean;
   /** The client is gone. May come more than once. */
   readonly onCancel: () => void;
   /** The last event is out. */
@@ -17,20 +17,18 @@ export interface SseOptions {
 }
 
 /**
- * Each event's `id:` is the number of output tokens delivered with it, so Last-Event-ID resumes. A failure ends the
- * stream with an error event and without `[DONE]`: a clean end always means success.
+ * Each event's `id:` counts the output tokens delivered with it, so Last-Event-ID resumes. A failure ends the stream
+ * with an error event and without `[DONE]`: a clean end always means success.
  */
 export function sseStream(live: LiveRequest, options: SseOptions): ReadableStream<Uint8Array> {
-  let first = !options.resumed;
+  const writer = new EventWriter(options.head, live.startOffsets);
   const source = {
     async pull(controller: ReadableStreamDefaultController<Uint8Array>) {
       if (!(await live.wait(KEEP_ALIVE_MS))) return controller.enqueue(encoder.encode(': keep-alive\n\n'));
       const pending = live.take();
-      const text = eventsOf(pending, { ...options, first });
-      first &&= text === '';
-      if (text !== '') controller.enqueue(encoder.encode(text));
-      // Nothing to show yet (half a character): an empty chunk keeps pull coming.
-      else controller.enqueue(encoder.encode(':\n\n'));
+      const text = writer.write(pending);
+      // Nothing to show yet (half a character): a comment keeps pull coming.
+      controller.enqueue(encoder.encode(text === '' ? ':\n\n' : text));
       if (pending.end === null && pending.error === null) return;
       controller.close();
       options.onDone();
@@ -40,15 +38,41 @@ export function sseStream(live: LiveRequest, options: SseOptions): ReadableStrea
   return new ReadableStream(source, { highWaterMark: 0 });
 }
 
-function eventsOf(pending: Pending, { head, first }: SseOptions & { readonly first: boolean }): string {
-  const event = (data: object) => `id: ${pending.offset}\ndata: ${JSON.stringify(data)}\n\n`;
-  let events = '';
-  if (pending.text !== '' || (first && pending.end !== null)) {
-    events += event(chunkJson(head, { text: pending.text, first, finishReason: null }));
+class EventWriter {
+  readonly #head: AnswerHead;
+  /** By choice: output tokens written. */
+  readonly #offsets: number[];
+  /** Choices that had their first chunk, here or before the stream was resumed. */
+  readonly #begun: Set<number>;
+
+  constructor(head: AnswerHead, startOffsets: readonly number[]) {
+    this.#head = head;
+    this.#offsets = [...startOffsets];
+    this.#begun = new Set(startOffsets.flatMap((offset, index) => (offset > 0 ? [index] : [])));
   }
-  if (pending.error !== null) return events + event(errorBody(pending.error));
-  if (pending.end === null) return events;
-  events += event(chunkJson(head, { text: '', first: false, finishReason: pending.finishReason }));
-  if (head.includeUsage) events += event(usageChunkJson(head, pending.end.usage));
-  return `${events}data: [DONE]\n\n`;
+
+  write({ choices, end, error }: Pending): string {
+    let events = choices.map((part, index) => this.#part(part, index, end !== null)).join('');
+    if (error !== null) return events + this.#event(errorBody(error));
+    if (end === null) return events;
+    for (const [index, { finishReason }] of choices.entries()) {
+      events += this.#event(finishChunkJson(this.#head, index, finishReason));
+    }
+    if (this.#head.includeUsage) events += this.#event(usageChunkJson(this.#head, end.usage));
+    return `${events}data: [DONE]\n\n`;
+  }
+
+  /** Finish reasons wait for the end of all choices: only then is it certain that nothing is missing before them. */
+  #part({ text, reasoning, logprobs, offset }: ChoicePart, index: number, ended: boolean): string {
+    const first = !this.#begun.has(index);
+    const shows = text !== '' || reasoning !== '' || logprobs !== null;
+    if (shows || ended) this.#offsets[index] = offset;
+    if (!shows && !(first && ended)) return '';
+    this.#begun.add(index);
+    return this.#event(chunkJson(this.#head, { index, first, text, reasoning, logprobs, finishReason: null }));
+  }
+
+  #event(data: object): string {
+    return `id: ${eventId(this.#offsets)}\ndata: ${JSON.stringify(data)}\n\n`;
+  }
 }

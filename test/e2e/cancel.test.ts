@@ -124,6 +124,29 @@ describe('resumed streams', () => {
   });
 });
 
+describe('several choices', () => {
+  const three = { ...longAnswer, n: 3, max_tokens: 300, stream: true };
+
+  test('the client leaves: all of them end, running or waiting', async () => {
+    const asking = client(three);
+    await asking.response;
+    await until(async () => (await running()) + (await waiting()) === 3);
+    asking.leave();
+    await until(async () => (await running()) + (await waiting()) === 0, SOON_MS);
+    expect(await stack.metric('kv_cache_usage_perc')).toBe(0);
+  });
+
+  test('stop ends all of them well', async () => {
+    const asking = client(three);
+    const id = await idOf(asking);
+    expect((await stack.post(`/v1/streams/${id}/stop`, {})).status).toBe(200);
+    const text = await (await asking.response).text();
+    const finishes = [...text.matchAll(/"index":(\d).*"finish_reason":"(\w+)"/g)].map(([, ...found]) => found);
+    expect(finishes).toEqual(['0', '1', '2'].map((index) => [index, 'stop']));
+    expect(text.endsWith('data: [DONE]\n\n')).toBe(true);
+  });
+});
+
 test('stop is its own endpoint and ends the stream well', async () => {
   const { response } = client({ ...longAnswer, stream: true });
   const id = await idOf({ response, leave: () => {} });

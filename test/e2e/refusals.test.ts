@@ -139,6 +139,19 @@ describe('methods and routes', () => {
   });
 });
 
+/** Of both endpoints; the field named is the one given. */
+const both = (...extras: readonly object[]) =>
+  extras.flatMap((extra) => {
+    const [param = ''] = Object.keys(extra);
+    return [['chat', extra, param] as const, ['text', extra, param] as const];
+  });
+
+/** The worker's counters of refused requests. */
+async function rejections(): Promise<readonly string[]> {
+  const text = await (await fetch(`${stack.worker.url}/metrics`)).text();
+  return text.split('\n').filter((line) => line.includes('admission_rejections_total{'));
+}
+
 describe('bad input', () => {
   const cases: readonly (readonly [string, unknown, number, string, string | null])[] = [
     ['not JSON', '{', 400, 'invalid_json', null],
@@ -202,6 +215,51 @@ describe('bad input', () => {
     expect(error.message).not.toMatch(/at \w+ \(|node_modules|Error:/);
     expect(stack.workerEvents('admitted', start)).toEqual([]);
     expect(await stack.metric('num_requests_running')).toBe(0);
+  });
+
+  /** [endpoint, what is wrong, the field named]. */
+  const outOfRange: readonly (readonly ['chat' | 'text', object, string])[] = [
+    ...both({ temperature: 2.01 }, { temperature: -1 }, { top_p: 1.01 }, { top_k: -2 }, { min_p: 1.1 }),
+    ...both({ repetition_penalty: 0 }, { frequency_penalty: 2.5 }, { presence_penalty: -2.5 }),
+    ...both({ logit_bias: { 5: 101 } }, { logit_bias: { x: 1 } }, { n: 0 }, { n: 65 }, { seed: 0.5 }),
+    ...both({ min_tokens: 3 }, { min_tokens: -1 }, { stop_token_ids: 'x' }, { ignore_eos: 1 }),
+    ...both({ speculation: 'yes' }, { cache_salt: 'x'.repeat(257) }, { best_of: 2 }, { tool_choice: 'auto' }),
+    ...both({ guided_json: {} }, { structured_outputs: {} }, { prompt_logprobs: 1 }),
+    ['chat', { logprobs: 5 }, 'logprobs'],
+    ['chat', { top_logprobs: 5 }, 'top_logprobs'],
+    ['chat', { logprobs: true, top_logprobs: 21 }, 'top_logprobs'],
+    ['chat', { enable_thinking: 'no' }, 'enable_thinking'],
+    ['chat', { reasoning_effort: 'some' }, 'reasoning_effort'],
+    ['chat', { chat_template_kwargs: { a: {} } }, 'chat_template_kwargs.a'],
+    ['text', { logprobs: 21 }, 'logprobs'],
+    ['text', { suffix: 'x' }, 'suffix'],
+    ['text', { echo: true }, 'echo'],
+  ];
+
+  test('every parameter out of range is refused by name, and no worker hears of it', async () => {
+    const start = stack.workerLog.length;
+    const heard = await rejections();
+    for (const [kind, extra, param] of outOfRange) {
+      const { messages: given, ...rest } = chat;
+      const body = kind === 'chat' ? { ...rest, messages: given, ...extra } : { ...rest, prompt: 'hi', ...extra };
+      const response = await stack.post(kind === 'chat' ? '/v1/chat/completions' : '/v1/completions', body);
+      const { error } = (await response.json()) as Refusal;
+      expect({ extra, status: response.status, param: error.param }).toEqual({ extra, status: 400, param });
+      expect(error.message).toContain(`\`${param}\``);
+    }
+    expect(stack.workerEvents('admitted', start)).toEqual([]);
+    expect(await rejections()).toEqual(heard);
+  });
+
+  test('what only a worker can know, it refuses by name too', async () => {
+    const cases = [
+      [{ logit_bias: { 512: 1 } }, 'logit_bias'],
+      [{ stop_token_ids: [512] }, 'stop_token_ids'],
+    ] as const;
+    for (const [extra, param] of cases) {
+      const response = await stack.post('/v1/chat/completions', { ...chat, ...extra });
+      expect(await response.json()).toMatchObject({ error: { code: 'invalid_value', param } });
+    }
   });
 
   test('a body of unknown length is cut off at the limit too', async () => {

@@ -38,25 +38,33 @@ async function beat(epoch: string): Promise<void> {
   await until(() => fleet.workers().some((known) => known.worker === worker.worker && known.epoch === epoch));
 }
 
-async function submit(attempt = 1): Promise<LiveRequest> {
+async function submit(attempt = 1, offsets: readonly number[] = [0]): Promise<LiveRequest> {
   const job: Submit = {
     ...{ v: 1, id: 'r1', attempt, shard: 's0', shardEpoch: `se${tests}`, tenant: 't', model: 'm', priority: 0 },
-    ...{ prompt: { type: 'text', text: 'hi' }, params: DEFAULT_SAMPLING, deadlineMs: Date.now() + 60_000 },
+    ...{ prompt: { type: 'text', text: 'hi' }, params: { ...DEFAULT_SAMPLING, n: offsets.length } },
+    ...{ speculation: 'auto', cacheSalt: '', templateValues: {}, deadlineMs: Date.now() + 60_000 },
   };
-  const open = (to: string, epoch: string) => new LiveRequest({ id: 'r1', attempt, worker: to, epoch, offset: 0 });
+  const open = (to: string, epoch: string) =>
+    new LiveRequest({ id: 'r1', attempt, worker: to, epoch, offsets, whole: false });
   return (await fleet.submit(job, open)).live;
 }
 
-const delta = (offset: number, text: string, attempt = 1): Frame => ({
-  ...{ type: 'text-delta', id: 'r1', attempt, choice: 0, offset },
+const delta = (offset: number, text: string, attempt = 1, choice = 0): Frame => ({
+  ...{ type: 'text-delta', id: 'r1', attempt, choice, offset },
   ...{ ids: [...text].map(() => 1), pieces: [...text] },
 });
+
+const textOf = (live: LiveRequest): string =>
+  live
+    .take()
+    .choices.map(({ text }) => text)
+    .join('|');
 
 /** The frames sent before have been handled once this one shows. */
 async function textWith(live: LiveRequest, marker: Frame): Promise<string> {
   await worker.send([marker]);
-  await until(() => live.offset > 0);
-  return live.take().text;
+  await until(() => live.offsets.some((offset) => offset > 0));
+  return textOf(live);
 }
 
 describe('fencing', () => {
@@ -88,6 +96,18 @@ describe('fencing', () => {
     await until(() => live.ended);
     expect(live.take().error?.code).toBe('worker_lost');
     expect(live.accept(delta(0, 'late'), 0)).toBe(true);
-    expect(live.take().text).toBe('');
+    expect(textOf(live)).toBe('');
+  });
+});
+
+describe('several choices', () => {
+  it('a hole in one of them asks for a replay from where each stands', async () => {
+    const live = await submit(1, [0, 0, 0]);
+    await worker.send([delta(0, 'abc', 1, 0), delta(0, 'x', 1, 1), delta(2, 'z', 1, 1)]);
+    await until(() => worker.heard('replay') === 1);
+    expect(worker.controls.find(({ type }) => type === 'replay')).toMatchObject({ id: 'r1', offsets: [3, 1, 0] });
+    await worker.send([delta(1, 'yz', 1, 1)]);
+    await until(() => live.offsets[1] === 3);
+    expect(textOf(live)).toBe('abc|xyz|');
   });
 });

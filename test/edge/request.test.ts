@@ -2,6 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { parseChat, parseText } from '../../edge/request.ts';
 import { MillraceError } from '../../shared/errors.ts';
+import { DEFAULT_SAMPLING } from '../../shared/sampling.ts';
 
 const messages = [{ role: 'user', content: 'hi' }];
 const chat = (extra: object) => ({ model: 'm', messages, ...extra });
@@ -18,35 +19,56 @@ function refusal(parse: (body: unknown) => unknown, body: unknown): MillraceErro
   throw new Error(`accepted: ${JSON.stringify(body)}`);
 }
 
-const BAD_VALUES: readonly (readonly [field: string, ...values: unknown[]])[] = [
+type Table = readonly (readonly [field: string, ...values: unknown[]])[];
+
+/** Beyond JSON.parse's reach of numbers, too. */
+const ENDLESS = JSON.parse('1e999') as number;
+
+const BAD_VALUES: Table = [
   ['model', '', 7, 'x'.repeat(257), ['m']],
   ['stream', 'yes', 1],
-  ['n', 0, 2, '1'],
-  ['temperature', -0.1, 2.1, '1', true],
+  ['n', 0, 65, 1.5, '1', -1, ENDLESS],
+  ['temperature', -0.1, 2.1, '1', true, ENDLESS],
   ['top_p', -0.1, 1.1, 'x'],
   ['top_k', -2, 1.5, 1_000_001],
   ['min_p', -1, 2],
+  ['repetition_penalty', 0, -1, 10.1, '1', ENDLESS],
+  ['frequency_penalty', -2.1, 2.1, '0', ENDLESS],
+  ['presence_penalty', -2.1, 2.1, true],
+  ['logit_bias', 5, 'a', [], [1], { a: 1 }, { '-1': 1 }, { '1.5': 1 }, { '05': 1 }, { 2147483648: 1 }],
+  ['logit_bias', { 5: 100.5 }, { 5: -101 }, { 5: '1' }, { 5: null }, { 5: ENDLESS }, { 9999999999: 1 }, { '': 1 }],
+  ['logit_bias', Object.fromEntries(Array.from({ length: 1025 }, (_, id) => [id, 1]))],
   ['seed', 0.5, 2 ** 53, 'a'],
   ['max_tokens', 0, -1, 1.5, 1_000_001, '5'],
-  ['stop_token_ids', 'a'],
+  ['min_tokens', -1, 1.5, 1_000_001, '5'],
+  ['stop_token_ids', 'a', Array(65).fill(1)],
   ['ignore_eos', 0],
-  ['frequency_penalty', 0.5],
-  ['presence_penalty', -1],
+  ['speculation', 'on', true, '', 'draft'],
+  ['cache_salt', '', 5, 'x'.repeat(257)],
   ['user', 5],
 ];
 
-const CHAT_ONLY: readonly (readonly [field: string, ...values: unknown[]])[] = [
+const CHAT_ONLY: Table = [
   ['messages', [], 'hi', {}],
   ['max_completion_tokens', 0, 'x'],
-  ['logprobs', true],
+  ['logprobs', 1, 'true', 0],
+  ['top_logprobs', -1, 21, 1.5, true, 0, 5],
+  ['enable_thinking', 'no', 1],
+  ['reasoning_effort', 'some', true, ''],
+  ['chat_template_kwargs', 5, 'a', { 'a b': 1 }, { '': 1 }, { ['x'.repeat(65)]: 1 }, { '1a': 1 }],
+  ['chat_template_kwargs', Object.fromEntries(Array.from({ length: 17 }, (_, i) => [`v${i}`, i]))],
 ];
+
+const TEXT_ONLY: Table = [['logprobs', true, -1, 21, 1.5, '5']];
 
 const UNSUPPORTED = [
-  ...['tools', 'tool_choice', 'functions', 'function_call', 'logit_bias', 'top_logprobs', 'modalities', 'audio'],
-  ...['prediction', 'reasoning_effort', 'web_search_options', 'verbosity', 'best_of', 'guided_json', 'nonsense'],
+  ...['tools', 'tool_choice', 'functions', 'function_call', 'modalities', 'audio', 'prediction', 'web_search_options'],
+  ...['verbosity', 'best_of', 'suffix', 'echo', 'guided_json', 'guided_regex', 'guided_choice', 'structured_outputs'],
+  ...['prompt_logprobs', 'use_beam_search', 'length_penalty', 'nonsense'],
 ];
+const CHAT_FIELDS = ['top_logprobs', 'chat_template_kwargs', 'enable_thinking', 'reasoning_effort'];
 
-const inFields = (table: typeof BAD_VALUES) =>
+const inFields = (table: Table) =>
   table.flatMap(([field, ...values]) => values.map((value) => [field, value] as const));
 
 /** vitest would spread a row that is a list. */
@@ -60,7 +82,7 @@ describe('refusals', () => {
     expect(error.message).toContain(`\`${field}\``);
   });
 
-  it.each(inFields(BAD_VALUES))('text %s = %j', (field, value) => {
+  it.each([...inFields(BAD_VALUES), ...inFields(TEXT_ONLY)])('text %s = %j', (field, value) => {
     expect(refusal(parseText, text({ [field]: value })).param).toBe(field);
   });
 
@@ -69,6 +91,30 @@ describe('refusals', () => {
       expect(error).toMatchObject({ code: 'unsupported_parameter', param: field });
       expect(error.message).toBe(`\`${field}\` is not supported; remove it.`);
     }
+  });
+
+  it.each(CHAT_FIELDS)('%s is for chats only', (field) => {
+    const error = refusal(parseText, text({ [field]: true }));
+    expect(error).toMatchObject({ code: 'unsupported_parameter', param: field });
+  });
+
+  it.each([
+    [chat({ response_format: { type: 'json_object' } }), 'response_format.type'],
+    [chat({ response_format: { type: 'json_schema', json_schema: {} } }), 'response_format.type'],
+    [chat({ chat_template_kwargs: { a: [] } }), 'chat_template_kwargs.a'],
+    [chat({ chat_template_kwargs: { a: null } }), 'chat_template_kwargs.a'],
+    [chat({ chat_template_kwargs: { a: ENDLESS } }), 'chat_template_kwargs.a'],
+    [chat({ chat_template_kwargs: { a: 'x'.repeat(1025) } }), 'chat_template_kwargs.a'],
+    [chat({ stop_token_ids: [1, -1] }), 'stop_token_ids[1]'],
+    [chat({ max_tokens: 5, min_tokens: 6 }), 'min_tokens'],
+    [chat({ max_tokens: 9, max_completion_tokens: 5, min_tokens: 6 }), 'min_tokens'],
+    [chat({ logprobs: false, top_logprobs: 2 }), 'top_logprobs'],
+  ])('chat %j names %s', (body, param) => {
+    expect(refusal(parseChat, body)).toMatchObject({ code: 'invalid_value', param });
+  });
+
+  it('text: min_tokens above the default limit', () => {
+    expect(refusal(parseText, text({ min_tokens: 17 })).message).toContain('limit of 16');
   });
 
   it.each([
@@ -108,18 +154,81 @@ describe('refusals', () => {
   });
 });
 
+/** A body's parameters, and what they are on the bus. */
+const EVERYTHING = {
+  ...{ temperature: 0.5, top_p: 0.9, top_k: 40, min_p: 0.05, repetition_penalty: 1.2 },
+  ...{ frequency_penalty: -2, presence_penalty: 2, logit_bias: { 5: 100, 7: -0.5 }, n: 64 },
+  ...{ seed: -7, max_tokens: 50, min_tokens: 50, stop: ['a', 'b'], stop_token_ids: [3], ignore_eos: true },
+  params: {
+    ...{ temperature: 0.5, topP: 0.9, topK: 40, minP: 0.05, repetitionPenalty: 1.2 },
+    ...{ frequencyPenalty: -2, presencePenalty: 2, n: 64, seed: -7, maxTokens: 50, minTokens: 50 },
+    logitBias: [
+      [5, 100],
+      [7, -0.5],
+    ],
+    ...{ stop: ['a', 'b'], stopTokenIds: [3], ignoreEos: true },
+  },
+};
+
 describe('what is taken', () => {
-  it('defaults are OpenAI’s', () => {
-    const { params, stream, includeUsage } = parseChat(chat({}));
-    expect(params).toMatchObject({ maxTokens: null, temperature: 1, topP: 1, topK: 0, seed: null, stop: [] });
+  it('what is left out is the model’s own default, or off', () => {
+    const { params, stream, includeUsage, speculation, cacheSalt, templateValues } = parseChat(chat({}));
+    expect(params).toEqual(DEFAULT_SAMPLING);
     expect([stream, includeUsage]).toEqual([false, false]);
-    expect(parseText(text({})).params.maxTokens).toBe(16);
+    expect({ speculation, cacheSalt, templateValues }).toEqual({
+      speculation: 'auto',
+      cacheSalt: '',
+      templateValues: {},
+    });
+    expect(parseText(text({})).params).toEqual({ ...DEFAULT_SAMPLING, maxTokens: 16 });
   });
 
   it('null is absent', () => {
-    const nulls = ['temperature', 'top_p', 'seed', 'stop', 'max_tokens', 'tools', 'n', 'stream', 'logit_bias'];
+    const { params: _, ...fields } = EVERYTHING;
+    const nulls = [...Object.keys(fields), 'tools', 'stream', 'user', 'response_format', 'functions', 'stop'];
     const body = chat(Object.fromEntries(nulls.map((name) => [name, null])));
     expect(parseChat(body)).toEqual(parseChat(chat({})));
+    const { logprobs: __, ...textNulls } = Object.fromEntries(nulls.map((name) => [name, null]));
+    expect(parseText(text({ ...textNulls, logprobs: null }))).toEqual(parseText(text({})));
+  });
+
+  it('every parameter arrives', () => {
+    const { params, ...body } = EVERYTHING;
+    expect(parseChat(chat({ ...body, logprobs: true, top_logprobs: 20 })).params).toEqual({ ...params, logprobs: 20 });
+    expect(parseText(text({ ...body, logprobs: 5 })).params).toEqual({ ...params, logprobs: 5 });
+  });
+
+  it.each([
+    [chat({ logprobs: true }), 0],
+    [chat({ logprobs: true, top_logprobs: 0 }), 0],
+    [chat({ logprobs: true, top_logprobs: 3 }), 3],
+    [chat({ logprobs: false }), null],
+    [chat({ logprobs: null, top_logprobs: null }), null],
+  ])('log probabilities of chat %j: %j', (body, logprobs) => {
+    expect(parseChat(body).params.logprobs).toBe(logprobs);
+  });
+
+  it.each([0, 5, 20, null])('log probabilities of text: %j', (logprobs) => {
+    expect(parseText(text({ logprobs })).params.logprobs).toBe(logprobs);
+  });
+
+  it.each([
+    [{}, {}],
+    [{ reasoning_effort: 'none' }, { enable_thinking: false }],
+    [{ reasoning_effort: 'high' }, { reasoning_effort: 'high' }],
+    [{ enable_thinking: false }, { enable_thinking: false }],
+    [{ reasoning_effort: 'none', enable_thinking: true }, { enable_thinking: true }],
+    [{ enable_thinking: true, chat_template_kwargs: { enable_thinking: false } }, { enable_thinking: false }],
+    [{ chat_template_kwargs: { _a1: 'x', b: 2, c: true } }, { _a1: 'x', b: 2, c: true }],
+  ])('template values of %j', (body, values) => {
+    expect(parseChat(chat(body)).templateValues).toEqual(values);
+  });
+
+  it('speculation and cache salt', () => {
+    for (const speculation of ['off', 'auto', 'n-gram']) {
+      expect(parseText(text({ speculation })).speculation).toBe(speculation);
+    }
+    expect(parseChat(chat({ cache_salt: 'x'.repeat(256) })).cacheSalt).toHaveLength(256);
   });
 
   it('developer becomes system, text parts one text', () => {

@@ -1,0 +1,44 @@
+/** Test support: a worker's frames of one request, in short. */
+import type { DrawnLogprobs, Frame, Usage } from '../../shared/protocol.ts';
+
+export const HEAD = { id: 'chatcmpl-s0-0', attempt: 2 };
+
+export interface Token {
+  readonly piece: string;
+  readonly reasoning?: string;
+  readonly logprobs?: DrawnLogprobs;
+}
+
+/** The tokens `from` to `to` of a choice. */
+export function delta(choice: number, all: readonly Token[], [from, to]: readonly [number, number] = [0, all.length]) {
+  const tokens = all.slice(from, to);
+  const logprobs = tokens.flatMap((token) => token.logprobs ?? []);
+  const frame: Frame = {
+    ...{ ...HEAD, type: 'text-delta', choice, offset: from },
+    ...{ ids: tokens.map(() => 1), pieces: tokens.map(({ piece }) => piece) },
+    ...(tokens.some(({ reasoning = '' }) => reasoning !== '')
+      ? { reasoning: tokens.map(({ reasoning = '' }) => reasoning) }
+      : {}),
+    ...(logprobs.length > 0 ? { logprobs } : {}),
+  };
+  return frame;
+}
+
+/** One token a character. */
+export const tokensOf = (text: string): Token[] => Array.from(text, (piece) => ({ piece }));
+
+export const choiceEnd = (choice: number, finishReason: 'stop' | 'length' = 'length'): Frame => ({
+  ...{ ...HEAD, type: 'choice-end', choice, finishReason },
+});
+
+export function streamEnd(completionTokens: number, more: Partial<Usage> = {}): Frame {
+  const extras = { cachedTokens: 0, reasoningTokens: 0, draftedTokens: 0, acceptedTokens: 0 };
+  const usage = { promptTokens: 3, completionTokens, ...extras, ...more };
+  return { ...HEAD, type: 'stream-end', usage, timings: { queueMs: 0, prefillMs: 0, decodeMs: 0 } };
+}
+
+/** Log probabilities of a token that is this text, with one alternative. */
+export function drawn(text: string, logprob = -0.5): DrawnLogprobs {
+  const bytes = [...new TextEncoder().encode(text)];
+  return { id: 1, bytes, logprob, top: [{ id: 2, bytes: [0xff], logprob: -0.1 }] };
+}
