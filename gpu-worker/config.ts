@@ -1,74 +1,24 @@
-/** The worker's configuration: flags, then environment, then defaults; checked once and frozen. The only reader of the environment. */
-import { availableParallelism } from 'node:os';
-import { basename } from 'node:path';
+/** The configuration: flags, then environment, then defaults; checked once and frozen. The only reader of the environment. */
 import { randomBytes } from 'node:crypto';
-import { parseArgs } from 'node:util';
+import { basename } from 'node:path';
+import { isMainThread } from 'node:worker_threads';
 import { SUBJECT_TOKEN } from '../shared/subjects.ts';
-import { DEFAULT_LEASE_MS } from '../shared/protocol.ts';
+import { GENERATE_FLAGS, OFFLINE_ENGINE_FLAGS, SERVE_FLAGS, type ENGINE_FLAGS } from './cli/flags.ts';
+import { ConfigError, helpRows, readFlags, Settings, type Environment } from './cli/settings.ts';
+import type { EngineOptions } from './engine/engine-options.ts';
+import { camelCase } from './spelling.ts';
 
-interface Flag {
-  readonly env: string;
-  readonly help: string;
-  readonly fallback: string;
+export { ConfigError };
+
+/** What the engine is opened with, its folder under the name of the flag. */
+export interface EngineConfig extends Omit<EngineOptions, 'folder'> {
+  readonly model: string;
 }
 
-/** Flag names follow vLLM's where it has them. */
-const FLAGS = {
-  model: { env: 'MILLRACE_MODEL', help: 'Hugging Face folder to serve', fallback: 'models/millrace-mini' },
-  'served-model-name': {
-    env: 'MILLRACE_SERVED_MODEL_NAME',
-    help: 'names clients use, by comma or flag by flag; the first is canonical (default: the folder’s name)',
-    fallback: '',
-  },
-  quantization: { env: 'MILLRACE_QUANTIZATION', help: 'none, int8 or int4', fallback: 'none' },
-  'max-model-len': { env: 'MILLRACE_MAX_MODEL_LEN', help: 'longest prompt + output, tokens', fallback: '4096' },
-  'max-num-seqs': { env: 'MILLRACE_MAX_NUM_SEQS', help: 'sequences that run at once', fallback: '32' },
-  'max-num-batched-tokens': { env: 'MILLRACE_MAX_NUM_BATCHED_TOKENS', help: 'token budget of a step', fallback: '512' },
-  'max-waiting': { env: 'MILLRACE_MAX_WAITING', help: 'requests that may wait for a slot', fallback: '256' },
-  'max-queued-prefill-tokens': {
-    env: 'MILLRACE_MAX_QUEUED_PREFILL_TOKENS',
-    help: 'prompt tokens that may wait',
-    fallback: '131072',
-  },
-  threads: { env: 'MILLRACE_THREADS', help: 'threads inside the model', fallback: String(availableParallelism()) },
-  'worker-id': {
-    env: 'MILLRACE_WORKER_ID',
-    help: 'id on the bus: letters, digits, _ and - (default: random)',
-    fallback: '',
-  },
-  'nats-url': { env: 'NATS_URL', help: 'nats-server', fallback: 'nats://127.0.0.1:4222' },
-  'http-host': { env: 'MILLRACE_HTTP_HOST', help: 'address of /health, /live and /metrics', fallback: '127.0.0.1' },
-  'http-port': { env: 'MILLRACE_HTTP_PORT', help: 'port of the same', fallback: '9090' },
-  'lease-ms': {
-    env: 'MILLRACE_LEASE_MS',
-    help: 'a silent gateway’s requests end after this',
-    fallback: String(DEFAULT_LEASE_MS),
-  },
-  'retain-ms': { env: 'MILLRACE_RETAIN_MS', help: 'ended streams can be replayed for this long', fallback: '120000' },
-  'step-timeout-ms': {
-    env: 'MILLRACE_STEP_TIMEOUT_MS',
-    help: 'a step longer than this is hung: the worker ends',
-    fallback: '60000',
-  },
-  'drain-timeout-ms': {
-    env: 'MILLRACE_DRAIN_TIMEOUT_MS',
-    help: 'running requests get this long after SIGTERM',
-    fallback: '300000',
-  },
-} as const satisfies Record<string, Flag>;
-
-type FlagName = keyof typeof FLAGS;
-
-export interface Config {
-  readonly model: string;
+export interface Config extends EngineConfig {
   readonly names: readonly string[];
-  readonly quantization: 'none' | 'int8' | 'int4';
-  readonly maxModelLen: number;
-  readonly maxNumSeqs: number;
-  readonly maxNumBatchedTokens: number;
   readonly maxWaiting: number;
   readonly maxQueuedPrefillTokens: number;
-  readonly threads: number;
   readonly workerId: string;
   readonly nats: { readonly url: string; readonly user: string | undefined; readonly password: string | undefined };
   readonly httpHost: string;
@@ -79,77 +29,107 @@ export interface Config {
   readonly drainTimeoutMs: number;
 }
 
-/** A flag or variable that cannot be used; the message names it. */
-export class ConfigError extends Error {
-  override readonly name = 'ConfigError';
-}
-
 export function helpText(): string {
-  const rows = Object.entries(FLAGS).map(([name, { env, help, fallback }]) => {
-    const tail = fallback === '' ? '' : ` [${fallback}]`;
-    return `  --${name.padEnd(26)} ${help}${tail}  (${env})`;
-  });
-  return `millrace worker\n\n${rows.join('\n')}\n  --help\n\nNATS_USER and NATS_PASSWORD come by environment only.`;
+  const about = 'Serves a model on the bus: needs a nats-server, and an edge that speaks HTTP.';
+  const secrets = 'NATS_USER and NATS_PASSWORD come by environment only.';
+  return `millrace serve [flags]\n\n${about}\n\n${helpRows(SERVE_FLAGS)}\n  --help\n\n${secrets}`;
 }
 
-/** Null: help was asked for. */
-export function readConfig(args: readonly string[], env: NodeJS.ProcessEnv = process.env): Config | null {
-  const flags = parseFlags(args);
-  if (flags['help'] === true) return null;
-  const text = (name: FlagName): string => {
-    const given = flags[name];
-    return Array.isArray(given) ? given.join(',') : (env[FLAGS[name].env] ?? FLAGS[name].fallback);
-  };
-  const number = (name: FlagName, min: number, max: number): number => {
-    const value = Number(text(name));
-    if (Number.isInteger(value) && value >= min && value <= max) return value;
-    throw new ConfigError(
-      `--${name} (${FLAGS[name].env}) is "${text(name)}": it must be an integer from ${min} to ${max}`,
-    );
-  };
-  const model = text('model');
-  const names = servedNames(text('served-model-name'));
+/** Of `millrace serve`. Null: help was asked for. */
+export function readConfig(args: readonly string[], env: Environment = process.env): Config | null {
+  const settings = readFlags(SERVE_FLAGS, args, env);
+  if (settings === null) return null;
+  const engine = engineConfig(settings, orNull(settings.integer('ttft-ms', 0, 3_600_000)));
+  const names = servedNames(settings.text('served-model-name'));
   return Object.freeze({
-    model,
-    names: names.length > 0 ? names : [basename(model)],
-    quantization: quantization(text('quantization')),
-    maxModelLen: number('max-model-len', 16, 10_000_000),
-    maxNumSeqs: number('max-num-seqs', 1, 4096),
-    maxNumBatchedTokens: number('max-num-batched-tokens', 1, 1_000_000),
-    maxWaiting: number('max-waiting', 0, 1_000_000),
-    maxQueuedPrefillTokens: number('max-queued-prefill-tokens', 1, 1_000_000_000),
-    threads: number('threads', 1, 1024),
-    workerId: workerId(text('worker-id')),
-    nats: { url: text('nats-url'), user: env['NATS_USER'], password: env['NATS_PASSWORD'] },
-    httpHost: text('http-host'),
-    httpPort: number('http-port', 0, 65_535),
-    leaseMs: number('lease-ms', 100, 3_600_000),
-    retainMs: number('retain-ms', 0, 86_400_000),
-    stepTimeoutMs: number('step-timeout-ms', 100, 86_400_000),
-    drainTimeoutMs: number('drain-timeout-ms', 0, 86_400_000),
+    ...engine,
+    names: names.length > 0 ? names : [basename(engine.model)],
+    maxWaiting: settings.integer('max-waiting', 0, 1_000_000),
+    maxQueuedPrefillTokens: settings.integer('max-queued-prefill-tokens', 1, 1_000_000_000),
+    workerId: workerId(settings.text('worker-id')),
+    nats: { url: settings.text('nats-url'), user: env['NATS_USER'], password: env['NATS_PASSWORD'] },
+    httpHost: settings.text('http-host'),
+    httpPort: settings.integer('http-port', 0, 65_535),
+    leaseMs: settings.integer('lease-ms', 100, 3_600_000),
+    retainMs: settings.integer('retain-ms', 0, 86_400_000),
+    stepTimeoutMs: settings.integer('step-timeout-ms', 100, 86_400_000),
+    drainTimeoutMs: settings.integer('drain-timeout-ms', 0, 86_400_000),
   });
 }
 
-/** Each flag's values; only the served names may have several. */
-function parseFlags(args: readonly string[]): Record<string, readonly string[] | boolean | undefined> {
-  const option = { type: 'string', multiple: true } as const;
-  const options = Object.fromEntries(Object.keys(FLAGS).map((name) => [name, option]));
-  try {
-    const { values } = parseArgs({ args: [...args], options: { ...options, help: { type: 'boolean' } } });
-    for (const [name, given] of Object.entries(values)) {
-      if (!Array.isArray(given) || given.length < 2 || name === 'served-model-name') continue;
-      throw new ConfigError(`--${name} is given ${given.length} times`);
-    }
-    return values;
-  } catch (error) {
-    if (error instanceof ConfigError) throw error;
-    throw new ConfigError(`${error instanceof Error ? error.message : String(error)} (--help lists the flags)`);
-  }
+/** Of `millrace generate`. Null: help was asked for. */
+export function readGenerateFlags(
+  args: readonly string[],
+  env: Environment = process.env,
+): Settings<keyof typeof GENERATE_FLAGS> | null {
+  return readFlags(GENERATE_FLAGS, args, env);
 }
 
-function quantization(text: string): Config['quantization'] {
-  if (text === 'none' || text === 'int8' || text === 'int4') return text;
-  throw new ConfigError(`--quantization (MILLRACE_QUANTIZATION) is "${text}": it must be none, int8 or int4`);
+/** Options of LLM.load by name, their values as they came. */
+export function engineConfigOf(options: Readonly<Record<string, unknown>>): EngineConfig {
+  const values = new Map<string, readonly string[]>();
+  const names = new Map(engineFlags.map((name) => [optionName(name), name]));
+  for (const [option, value] of Object.entries(options)) {
+    const name = names.get(option);
+    if (name === undefined) {
+      throw new ConfigError(`${option} is not an option of LLM.load: it has ${[...names.keys()].join(', ')}`);
+    }
+    if (value !== undefined && value !== null) values.set(name, [String(value)]);
+  }
+  return engineConfig(new Settings({ table: OFFLINE_ENGINE_FLAGS, values, env: {}, label: optionName }), null);
+}
+
+type EngineFlag = keyof typeof ENGINE_FLAGS;
+
+const engineFlags = Object.keys(OFFLINE_ENGINE_FLAGS) as EngineFlag[];
+
+/** The library serves any device, so its option does not say GPU. */
+function optionName(name: EngineFlag): string {
+  return name === 'gpu-memory-utilization' ? 'memoryUtilization' : camelCase(name);
+}
+
+/** Ranges of the engine's settings, wherever they come from. */
+export function engineConfig(
+  settings: Pick<Settings<EngineFlag>, 'text' | 'integer' | 'fraction' | 'oneOf' | 'boolean' | 'label'>,
+  ttftMs: number | null,
+): EngineConfig {
+  const maxNumSeqs = settings.integer('max-num-seqs', 1, 4096);
+  const maxNumBatchedTokens = settings.integer('max-num-batched-tokens', 1, 1_000_000);
+  if (maxNumBatchedTokens < maxNumSeqs) {
+    const least = `${maxNumSeqs}, as every sequence that runs needs a token of the step: lower ${settings.label('max-num-seqs')} or raise it`;
+    throw new ConfigError(
+      `${settings.label('max-num-batched-tokens')} is "${maxNumBatchedTokens}": it must be at least ${least}`,
+    );
+  }
+  return Object.freeze({
+    model: settings.text('model'),
+    quantization: settings.oneOf('quantization', ['none', 'int8', 'int4']),
+    maxModelLen: settings.integer('max-model-len', 16, 10_000_000),
+    maxNumSeqs,
+    maxNumBatchedTokens,
+    kvCacheTokens: orNull(settings.integer('kv-cache-tokens', 0, 1_000_000_000)),
+    memoryUtilization: settings.fraction('gpu-memory-utilization'),
+    threads: settings.integer('threads', 1, 1024),
+    policy: Object.freeze({
+      mode: settings.oneOf('mode', ['latency', 'balanced', 'throughput']),
+      prefixCaching: settings.boolean('enable-prefix-caching'),
+      speculation: settings.oneOf('speculation', ['auto', 'off']),
+      ttftMs,
+      itlMs: orNull(settings.integer('itl-ms', 0, 3_600_000)),
+    }),
+  });
+}
+
+/**
+ * ONNX Runtime looks for this variable when its library is loaded. Only the main thread's assignment reaches the
+ * process's real environment, so elsewhere whoever starts the process must set it.
+ */
+export function disableOrtTelemetry(): void {
+  if (isMainThread) process.env['ORT_DISABLE_TELEMETRY'] = '1';
+}
+
+function orNull(value: number): number | null {
+  return value === 0 ? null : value;
 }
 
 function servedNames(text: string): readonly string[] {

@@ -1,5 +1,6 @@
+import { isAbsolute } from 'node:path';
 import { expect, test } from 'vitest';
-import { ConfigError, helpText, readConfig } from '../../gpu-worker/config.ts';
+import { ConfigError, engineConfigOf, helpText, readConfig } from '../../gpu-worker/config.ts';
 import { thrownBy } from '../support/thrown.ts';
 
 test('flags win over the environment, the environment over defaults', () => {
@@ -17,6 +18,47 @@ test('names: the first is canonical; without any, the folder’s', () => {
 
 test('a random worker id is new each time', () => {
   expect(readConfig([], {})?.workerId).not.toBe(readConfig([], {})?.workerId);
+});
+
+test('the embedded model is served from anywhere', () => {
+  const config = readConfig([], {});
+  expect(config?.names).toEqual(['millrace-mini']);
+  expect(isAbsolute(config?.model ?? '')).toBe(true);
+});
+
+test('a step has a token for every sequence that runs', () => {
+  expect(readConfig(['--max-num-seqs', '8', '--max-num-batched-tokens', '8'], {})).toMatchObject({ maxNumSeqs: 8 });
+  expect(() => readConfig(['--max-num-seqs', '8', '--max-num-batched-tokens', '7'], {})).toThrow(
+    /^--max-num-batched-tokens .* is "7": it must be at least 8, .*: lower --max-num-seqs .* or raise it$/,
+  );
+});
+
+test.each([
+  [['--enable-prefix-caching'], {}, true],
+  [['--no-enable-prefix-caching'], {}, false],
+  [['--enable-prefix-caching', 'false'], {}, false],
+  [[], { MILLRACE_ENABLE_PREFIX_CACHING: 'false' }, false],
+  [[], {}, true],
+])('prefix caching: %j with %j', (args, env, prefixCaching) => {
+  expect(readConfig(args, env)).toMatchObject({ policy: { prefixCaching, mode: 'balanced' } });
+});
+
+test('options of the library are named as there, and know no environment', () => {
+  const config = engineConfigOf({
+    maxNumSeqs: 4,
+    memoryUtilization: 0.5,
+    enablePrefixCaching: false,
+    threads: undefined,
+  });
+  expect(config).toMatchObject({
+    maxNumSeqs: 4,
+    memoryUtilization: 0.5,
+    policy: { prefixCaching: false, mode: 'throughput' },
+  });
+  expect(() => engineConfigOf({ gpuMemoryUtilization: 0.5 })).toThrow(
+    /^gpuMemoryUtilization is not an option of LLM.load/,
+  );
+  expect(() => engineConfigOf({ threads: 0 })).toThrow('threads is "0": it must be an integer from 1 to 1024');
 });
 
 test.each([

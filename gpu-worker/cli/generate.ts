@@ -1,0 +1,220 @@
+/** `millrace generate`: a file of prompts through the model into a file of results. Prints only to standard error. */
+import { basename } from 'node:path';
+import { ERRORS, type MillraceError } from '../../shared/errors.ts';
+import { LLM, type LLMRequest } from '../llm.ts';
+import { generateHelp, readGenerateConfig, type GenerateConfig } from './generate-config.ts';
+import { asJsonSpells, checkInput, readItems, type InputItem, type ItemHead } from './input-lines.ts';
+import { LineOrder } from './line-order.ts';
+import { echoHash, errorLine, OutputLines, prepareOutput, resultLine, type Done } from './output-lines.ts';
+import { Progress, progressLine } from './progress.ts';
+import { ConfigError } from './settings.ts';
+import { Tally } from './tally.ts';
+
+/** Bad lines named before the rest are only counted. */
+const SHOWN_BAD_LINES = 10;
+/** Results held back behind one that takes long, for --ordered. */
+const ORDER_WINDOW = 4096;
+/** A terminal's Ctrl-C comes twice when npm passes it on. */
+const SAME_SIGNAL_MS = 1000;
+
+/** Resolves with the exit code. Throws a ConfigError, or whatever ended the run. */
+export async function generate(args: readonly string[]): Promise<number> {
+  const config = readGenerateConfig(args);
+  if (config === null) {
+    console.log(generateHelp());
+    return 0;
+  }
+  checkInput(config.input);
+  const done = await prepareOutput(config);
+  const total = await countItems(config, done);
+  const llm = await load(config);
+  try {
+    if (!config.skipBadLines) await checkFit(llm, config, done);
+    const output = await OutputLines.open(config);
+    try {
+      return await new GenerateRun({ config, llm, output, done, total }).run();
+    } finally {
+      await output.close();
+    }
+  } finally {
+    await llm.dispose();
+  }
+}
+
+/** Requests still to run. Bad lines end the command here, before a model is loaded. */
+async function countItems(config: GenerateConfig, done: Done): Promise<number> {
+  const bad = new BadLines(config);
+  let [count, kept] = [0, 0];
+  for await (const item of readItems(config)) {
+    count++;
+    if (item.type === 'bad' && !config.skipBadLines) bad.add(item, item.error);
+    const hash = done.get(item.index);
+    if (hash === undefined) continue;
+    if (hash !== echoHash(item.echo)) {
+      const message = `request ${item.index} of the output file is not request ${item.index} of the input`;
+      throw new ConfigError(`--resume: ${message}; give the same input and --repeat, or another --output`);
+    }
+    kept++;
+  }
+  bad.throwIfAny();
+  if (kept < done.size) throw new ConfigError('--resume: the output file has more requests than the input');
+  if (kept > 0) console.error(`Resuming: ${kept} of ${count} are done`);
+  return count - kept;
+}
+
+/** Prompts that the model cannot take end the command before anything runs. */
+async function checkFit(llm: LLM, config: GenerateConfig, done: Done): Promise<void> {
+  const bad = new BadLines(config);
+  for await (const item of readItems({ ...config, repeat: 1 })) {
+    const first = item.index * config.repeat;
+    if (item.type !== 'request' || done.has(first + config.repeat - 1)) continue;
+    const error = llm.refusal(item.request);
+    if (error !== null) bad.add(item, asJsonSpells(error, item.echo));
+  }
+  bad.throwIfAny();
+}
+
+class BadLines {
+  readonly #source: string;
+  readonly #shown = new Map<number, string>();
+  #count = 0;
+  #lastLine = 0;
+
+  constructor({ input }: GenerateConfig) {
+    this.#source = 'file' in input ? input.file : '--prompt';
+  }
+
+  /** Repeats of a line count once. */
+  add({ line }: ItemHead, error: MillraceError): void {
+    if (line === this.#lastLine) return;
+    this.#lastLine = line;
+    if (this.#count++ < SHOWN_BAD_LINES) this.#shown.set(line, error.message);
+  }
+
+  throwIfAny(): void {
+    if (this.#count === 0) return;
+    const lines = Array.from(this.#shown, ([line, message]) => `${this.#source}:${line}: ${message}`);
+    if (this.#count > lines.length) lines.push(`and ${this.#count - lines.length} more`);
+    throw new ConfigError(`${lines.join('\n')}\nNothing was run; --skip-bad-lines runs the others.`);
+  }
+}
+
+async function load({ engine, progress: enabled }: GenerateConfig): Promise<LLM> {
+  let elapsedMs = 0;
+  const name = basename(engine.model);
+  const progress = new Progress(process.stderr, enabled, () => `Loading ${name}  ${(elapsedMs / 1000).toFixed(1)} s`);
+  try {
+    return await LLM.open(engine, (loading) => (elapsedMs = loading.elapsedMs));
+  } finally {
+    progress.stop();
+  }
+}
+
+interface RunParts {
+  readonly config: GenerateConfig;
+  readonly llm: LLM;
+  readonly output: OutputLines;
+  readonly done: Done;
+  /** Requests to run. */
+  readonly total: number;
+}
+
+interface Running extends ItemHead {
+  readonly place: number;
+}
+
+class GenerateRun {
+  readonly #parts: RunParts;
+  readonly #order: LineOrder | null;
+  readonly #tally = new Tally();
+  readonly #stop = new AbortController();
+  /** By the library's index. */
+  readonly #running = new Map<number, Running>();
+  /** Null, or which signal ended the run. */
+  #signal: 'SIGINT' | 'SIGTERM' | null = null;
+  #systemFailures = 0;
+
+  constructor(parts: RunParts) {
+    this.#parts = parts;
+    const write = (line: string) => parts.output.write(line);
+    this.#order = parts.config.ordered ? new LineOrder(write, ORDER_WINDOW) : null;
+  }
+
+  async run(): Promise<number> {
+    const { llm, config, total } = this.#parts;
+    const begin = performance.now();
+    const forget = this.#listen();
+    const progress = new Progress(process.stderr, config.progress, (bar) => {
+      const { done, failed } = this.#tally;
+      const elapsedMs = performance.now() - begin;
+      return progressLine({ done: done + failed, total, elapsedMs, ...llm.totals }, bar);
+    });
+    try {
+      for await (const result of llm.run(this.#requests(), { signal: this.#stop.signal })) {
+        const item = this.#running.get(result.index);
+        if (item === undefined) throw new Error(`there is no request ${result.index}`);
+        this.#running.delete(result.index);
+        this.#tally.add(result);
+        if (result.type === 'error' && ERRORS[result.error.code].blame === 'system') this.#systemFailures++;
+        await this.#put(item, result.type === 'done' ? resultLine(item, result) : errorLine(item, result.error));
+      }
+    } catch (error) {
+      if (this.#signal === null) throw error;
+    } finally {
+      forget();
+      progress.stop();
+      await this.#order?.rest();
+    }
+    if (this.#signal !== null) console.error(`Interrupted: what has ended is written${this.#resumable}`);
+    console.error(this.#tally.summary(performance.now() - begin));
+    if (this.#signal !== null) return this.#signal === 'SIGINT' ? 130 : 143;
+    return this.#systemFailures > 0 ? 1 : 0;
+  }
+
+  get #resumable(): string {
+    return this.#parts.config.output === null ? '' : '; --resume runs the rest';
+  }
+
+  /** What is left of the input, read as the engine takes it; bad lines are answered on the way. */
+  async *#requests(): AsyncGenerator<LLMRequest, void, undefined> {
+    const { config, done } = this.#parts;
+    let [place, sent] = [0, 0];
+    for await (const item of readItems(config)) {
+      if (done.has(item.index)) continue;
+      const running = { ...headOf(item), place: place++ };
+      await this.#order?.room(running.place);
+      if (item.type === 'bad') {
+        this.#tally.failed++;
+        await this.#put(running, errorLine(item, item.error));
+      } else {
+        this.#running.set(sent++, running);
+        yield item.request;
+      }
+    }
+  }
+
+  #put({ place }: Running, line: string): Promise<void> {
+    return this.#order === null ? this.#parts.output.write(line) : this.#order.put(place, line);
+  }
+
+  /** The first signal ends the run with what is done, a later one at once. */
+  #listen(): () => void {
+    let firstMs = 0;
+    const listeners = (['SIGINT', 'SIGTERM'] as const).map((signal) => {
+      const listener = () => {
+        if (this.#signal !== null && performance.now() - firstMs > SAME_SIGNAL_MS) process.exit(1);
+        if (this.#signal !== null) return;
+        this.#signal = signal;
+        firstMs = performance.now();
+        this.#stop.abort();
+      };
+      process.on(signal, listener);
+      return () => process.off(signal, listener);
+    });
+    return () => listeners.forEach((off) => off());
+  }
+}
+
+function headOf({ index, line, echo }: InputItem): ItemHead {
+  return { index, line, echo };
+}

@@ -1,0 +1,296 @@
+import { execFile, spawn } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync, existsSync, appendFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, describe, expect, test } from 'vitest';
+import { LLM } from '../../../gpu-worker/llm.ts';
+
+const BIN = fileURLToPath(new URL('../../../gpu-worker/cli/millrace.mjs', import.meta.url));
+const model = fileURLToPath(new URL('../../fixtures/tiny-llama', import.meta.url));
+const folder = mkdtempSync(join(tmpdir(), 'millrace-cli-'));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+interface Ended {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** As a user runs it: without the variable that the runtime wants. */
+function millrace(...args: readonly string[]): Promise<Ended> {
+  const { ORT_DISABLE_TELEMETRY: _, ...env } = process.env;
+  return new Promise((resolve) => {
+    const child = execFile(process.execPath, [BIN, ...args], { cwd: folder, env }, (_error, stdout, stderr) => {
+      resolve({ code: child.exitCode, stdout, stderr });
+    });
+  });
+}
+
+const generate = (...args: readonly string[]) => millrace('generate', '--model', model, '--threads', '1', ...args);
+
+interface OutputLine {
+  readonly index: number;
+  readonly id?: string;
+  readonly line?: number;
+  readonly outputs?: readonly { readonly text: string; readonly finish_reason: string }[];
+  readonly usage?: { readonly completion_tokens: number };
+  readonly error?: { readonly message: string; readonly code: string; readonly param: string | null };
+}
+
+const parse = (text: string) =>
+  text
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => JSON.parse(line) as OutputLine);
+const linesOf = (file: string) => parse(readFileSync(file, 'utf8'));
+const byIndex = (lines: readonly OutputLine[]) => lines.toSorted((a, b) => a.index - b.index);
+
+let files = 0;
+function fileOf(lines: readonly unknown[]): string {
+  const file = join(folder, `in-${files++}.jsonl`);
+  writeFileSync(file, lines.map((line) => `${typeof line === 'string' ? line : JSON.stringify(line)}\n`).join(''));
+  return file;
+}
+const outFile = () => join(folder, `out-${files++}.jsonl`);
+
+describe('help', () => {
+  test('of the command, of each subcommand, and the version', async () => {
+    const all = await Promise.all([
+      millrace('--help'),
+      millrace('generate', '--help'),
+      millrace('serve', '--help'),
+      millrace('--version'),
+      millrace('frobnicate'),
+      millrace(),
+    ]);
+    expect(all.map(({ code }) => code)).toEqual([0, 0, 0, 0, 2, 2]);
+    const [help, ofGenerate, ofServe, version, unknown] = all;
+    expect(help?.stdout).toMatch(/serve +serve a model.*\n +generate/);
+    expect(ofGenerate?.stdout).toContain(
+      '--prompt "Explain transformers" --repeat 1000 --temperature 0.7 --max-tokens 128',
+    );
+    expect(ofServe?.stdout).toMatch(/millrace serve[^]*--nats-url/);
+    expect(version?.stdout).toMatch(/^millrace \d+\.\d+\.\d+\n$/);
+    expect(unknown?.stderr).toMatch(/There is no command "frobnicate"/);
+  });
+});
+
+describe('generate', () => {
+  test('all kinds of lines, with parameters and ids of their own: the library’s texts, then a summary', async () => {
+    const messages = [{ role: 'user', content: 'hi' }];
+    const input = fileOf([
+      '"abc"',
+      '',
+      { prompt: [5, 6, 7], custom_id: 'second', max_tokens: 3 },
+      { messages, id: 'third', temperature: 0.9, seed: 2, top_k: null },
+    ]);
+    const output = outFile();
+    const flags = ['--temperature', '0', '--max-tokens', '8', '--ignore-eos'];
+    const { code, stdout, stderr } = await generate('--input', input, '--output', output, ...flags);
+    expect([code, stdout]).toEqual([0, '']);
+    const lines = byIndex(linesOf(output));
+    expect(lines).toMatchObject([
+      { index: 0, prompt: 'abc', outputs: [{ index: 0, finish_reason: 'length' }], usage: { completion_tokens: 8 } },
+      { index: 1, custom_id: 'second', prompt: [5, 6, 7], usage: { prompt_tokens: 3, completion_tokens: 3 } },
+      { index: 2, id: 'third', messages, usage: { completion_tokens: 8 }, timings: { queue_ms: expect.any(Number) } },
+    ]);
+    await using llm = await LLM.load({ model, threads: 1 });
+    const [first, second, third] = [
+      { temperature: 0, maxTokens: 8 },
+      { temperature: 0, maxTokens: 3 },
+      { temperature: 0.9, seed: 2, maxTokens: 8 },
+    ];
+    const prompts = ['abc', [5, 6, 7], [{ role: 'user' as const, content: 'hi' }]];
+    for await (const { index, outputs } of llm.generate(
+      prompts,
+      [first, second, third].map((params) => ({ ...params, ignoreEos: true })),
+    )) {
+      expect(lines[index]?.outputs?.[0]?.text).toBe(outputs[0]?.text);
+    }
+    expect(stderr).toMatch(/Loading tiny-llama[^]*3\/3 .*output tokens\/s/);
+    expect(stderr).toMatch(
+      /requests +3 in .*\n +output tokens +19 [^]*TTFT median +[\d.]+ ms\n +ITL median +[\d.]+ ms/,
+    );
+  });
+
+  test('--prompt, --repeat, --ordered, to standard output', async () => {
+    const { code, stdout, stderr } = await generate(
+      ...['--prompt', 'a', '--prompt', 'b', '--chat', '--repeat', '20', '--ordered', '--no-progress'],
+      ...['--max-tokens', '4', '--ignore-eos', '--n', '2'],
+    );
+    expect(code).toBe(0);
+    const lines = parse(stdout);
+    expect(lines.map(({ index }) => index)).toEqual(Array.from({ length: 40 }, (_, i) => i));
+    expect(lines[19]).toMatchObject({
+      prompt: 'a',
+      outputs: [{ index: 0 }, { index: 1 }],
+      usage: { completion_tokens: 8 },
+    });
+    expect(lines[20]).toMatchObject({ prompt: 'b' });
+    expect(stderr).not.toContain('tokens/s  ');
+    expect(stderr).toMatch(/requests +40 in/);
+  });
+
+  const badLines = [
+    '"good"',
+    '{"prompt": "cut',
+    { prompt: 'x', temperature: 5 },
+    { messages: [{ role: 'tool', content: 'x' }], id: 'm' },
+    { prompt: 'x', max_tokens: 300 },
+    { text: 'x' },
+    '[1]',
+  ];
+
+  test('bad lines stop the command before anything runs, each with its number', async () => {
+    const output = outFile();
+    const input = fileOf(badLines);
+    const { code, stderr } = await generate('--input', input, '--output', output, '--repeat', '3');
+    expect(code).toBe(2);
+    expect(existsSync(output)).toBe(false);
+    expect(stderr.split('\n')).toEqual([
+      `${input}:2: The line is not valid JSON.`,
+      `${input}:3: \`temperature\` must be at most 2.`,
+      `${input}:4: \`messages[0].role\` must be system or user or assistant, not "tool".`,
+      `${input}:6: The line must have one of \`prompt\` and \`messages\`.`,
+      `${input}:7: The line must be a JSON string or an object with \`prompt\` or \`messages\`.`,
+      'Nothing was run; --skip-bad-lines runs the others.',
+      '',
+    ]);
+  });
+
+  test('so does a prompt that the model cannot take', async () => {
+    const input = fileOf(['"good"', { prompt: 'x', max_tokens: 300 }]);
+    const output = outFile();
+    const { code, stderr } = await generate('--input', input, '--output', output);
+    expect([code, existsSync(output)]).toEqual([2, false]);
+    expect(stderr).toMatch(/:2: This model's maximum context length is 256 tokens.*300 in `max_tokens`/);
+  });
+
+  test('--skip-bad-lines: they come back as errors, the others run', async () => {
+    const output = outFile();
+    const { code, stderr } = await generate(
+      '--input',
+      fileOf(badLines),
+      '--output',
+      output,
+      '--skip-bad-lines',
+      '--max-tokens',
+      '3',
+      '--ordered',
+    );
+    expect(code).toBe(0);
+    const lines = linesOf(output);
+    expect(lines.map(({ index, line, error }) => [index, line, error?.code, error?.param ?? null])).toEqual([
+      [0, undefined, undefined, null],
+      [1, 2, 'invalid_json', null],
+      [2, 3, 'invalid_value', 'temperature'],
+      [3, 4, 'invalid_value', 'messages[0].role'],
+      [4, 5, 'context_length_exceeded', 'prompt'],
+      [5, 6, 'invalid_value', 'prompt'],
+      [6, 7, 'invalid_value', null],
+    ]);
+    expect(lines[3]?.id).toBe('m');
+    expect(stderr).toMatch(/requests +1 in .*, 6 failed/);
+  });
+
+  test('an output file is refused, replaced, or gone on with', async () => {
+    const input = fileOf(['"a"', '"b"', '"c"', '"d"']);
+    const output = outFile();
+    const args = ['--input', input, '--output', output, '--temperature', '0', '--max-tokens', '3', '--ordered'];
+    expect((await generate(...args)).code).toBe(0);
+    const whole = linesOf(output);
+    const refused = await generate(...args);
+    expect([refused.code, refused.stderr]).toEqual([
+      2,
+      expect.stringMatching(/exists already; give --overwrite or --resume/),
+    ]);
+    expect((await generate(...args, '--overwrite')).code).toBe(0);
+    expect(linesOf(output)).toHaveLength(4);
+
+    // Two lines and a half, as a crash leaves them.
+    const text = readFileSync(output, 'utf8').split('\n');
+    writeFileSync(output, `${text[0]}\n${text[2]}\n${text[1]?.slice(0, 20)}`);
+    const resumed = await generate(...args, '--resume');
+    expect([resumed.code, resumed.stderr]).toEqual([
+      0,
+      expect.stringMatching(/^Resuming: 2 of 4 are done[^]*requests +2 in/),
+    ]);
+    const lines = linesOf(output);
+    expect(lines.map(({ index }) => index)).toEqual([0, 2, 1, 3]);
+    expect(byIndex(lines).map(({ outputs }) => outputs)).toEqual(whole.map(({ outputs }) => outputs));
+
+    writeFileSync(input, '"a"\n"else"\n"c"\n"d"\n');
+    const other = await generate(...args, '--resume');
+    expect([other.code, other.stderr]).toEqual([
+      2,
+      expect.stringMatching(/request 1 of the output file is not request 1 of the input/),
+    ]);
+    appendFileSync(output, '{"a":1}\n');
+    expect((await generate(...args, '--resume')).stderr).toMatch(/:5 is not a result of millrace generate/);
+  });
+
+  test('Ctrl-C ends it with what is done; --resume runs the rest', async () => {
+    const output = outFile();
+    const args = [
+      'generate',
+      '--model',
+      model,
+      '--threads',
+      '1',
+      '--prompt',
+      'abc',
+      '--repeat',
+      '600',
+      '--output',
+      output,
+    ];
+    const rest = ['--max-tokens', '40', '--ignore-eos', '--no-progress'];
+    const child = spawn(process.execPath, [BIN, ...args, ...rest], { stdio: ['ignore', 'ignore', 'pipe'] });
+    let stderr = '';
+    child.stderr.on('data', (chunk) => (stderr += String(chunk)));
+    const ended = new Promise<number | null>((resolve) => child.once('exit', resolve));
+    const begin = Date.now();
+    while (Date.now() - begin < 15_000 && !(existsSync(output) && readFileSync(output, 'utf8').includes('\n'))) {
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    child.kill('SIGINT');
+    child.kill('SIGINT');
+    expect(await ended).toBe(130);
+    const done = linesOf(output).length;
+    expect(done).toBeGreaterThan(0);
+    expect(done).toBeLessThan(600);
+    expect(stderr).toMatch(
+      new RegExp(`Interrupted: what has ended is written; --resume runs the rest\n +requests +${done} in`),
+    );
+    const resumed = await millrace(...args, ...rest, '--resume');
+    expect(resumed.code).toBe(0);
+    expect(byIndex(linesOf(output)).map(({ index }) => index)).toEqual(Array.from({ length: 600 }, (_, i) => i));
+  });
+
+  test('what cannot start says so in a line', async () => {
+    const all = await Promise.all([
+      millrace('generate', '--prompt', 'a', '--model', folder),
+      generate('--input', join(folder, 'absent.jsonl')),
+      generate('--input', folder),
+      generate('--prompt', 'a', '--output', join(folder, 'no-folder', 'out.jsonl')),
+    ]);
+    expect(all.map(({ code }) => code)).toEqual([2, 2, 2, 2]);
+    expect(all.map(({ stderr }) => stderr.trim().split('\n').at(-1))).toEqual([
+      expect.stringMatching(/there is no config.json in that folder/),
+      expect.stringMatching(/there is no such file/),
+      expect.stringMatching(/it must be a file/),
+      expect.stringMatching(/--output is .*there is no such folder/),
+    ]);
+  });
+
+  test('a reader that leaves ends it', async () => {
+    const flags = `--model '${model}' --threads 1 --prompt abc --repeat 500 --max-tokens 20 --ignore-eos --no-progress`;
+    const line = `'${process.execPath}' '${BIN}' generate ${flags} | head -n 1`;
+    const { stdout, stderr } = await new Promise<{ stdout: string; stderr: string }>((resolve) => {
+      execFile('sh', ['-c', line], (_error, out, err) => resolve({ stdout: out, stderr: err }));
+    });
+    expect(parse(stdout)).toHaveLength(1);
+    expect(stderr).toBe('Standard output took no more results: write EPIPE\n');
+  });
+});
