@@ -137,7 +137,7 @@ async function complete(c: Context<App>, parse: (body: unknown) => Job): Promise
     ...{ shard, tenant: principal.tenant, deadlineMs: Date.now() + limits.requestTimeoutMs },
     continues: c.req.header('x-millrace-on-disconnect') === 'continue',
   };
-  return gateway(c, shard, `/submit?shard=${shard}`, { method: 'POST', body: JSON.stringify(message) });
+  return gateway(c.env, { shard, path: `/submit?shard=${shard}` }, { method: 'POST', body: JSON.stringify(message) });
 }
 
 function onStream(c: Context<App>, path: string, query: Record<string, string>): Promise<Response> {
@@ -145,20 +145,25 @@ function onStream(c: Context<App>, path: string, query: Record<string, string>):
   const [, shard] = /^(?:chatcmpl|cmpl)-(s\d{1,4})-[0-9a-f]{24}$/.exec(id) ?? [];
   if (shard === undefined) throw new MillraceError('stream_not_found', 'There is no such stream.');
   const search = new URLSearchParams({ id, shard, tenant: c.get('principal').tenant, ...query });
-  return gateway(c, shard, `${path}?${search}`, {});
+  return gateway(c.env, { shard, path: `${path}?${search}` });
 }
 
 /**
  * The client's leaving ends this call too, and so aborts the signal that the object sees. A signal of our own in `init`
  * would keep it from the object while no response has begun.
  */
-function gateway(c: Context<App>, shard: string, path: string, init: RequestInit): Promise<Response> {
-  const stub = c.env.GATEWAY.get(c.env.GATEWAY.idFromName(shard));
+interface GatewayRoute {
+  readonly shard: string;
+  readonly path: string;
+}
+
+function gateway(env: Env, { shard, path }: GatewayRoute, init: RequestInit = {}): Promise<Response> {
+  const stub = env.GATEWAY.get(env.GATEWAY.idFromName(shard));
   return stub.fetch(new Request(`https://gateway${path}`, init));
 }
 
 async function workersOf(c: Context<App>, shard: string): Promise<readonly Heartbeat[]> {
-  const response = await gateway(c, shard, `/workers?shard=${shard}`, {});
+  const response = await gateway(c.env, { shard, path: `/workers?shard=${shard}` });
   return response.ok ? response.json<Heartbeat[]>() : [];
 }
 

@@ -25,6 +25,7 @@ class WorkerProcess {
   #worker: BusWorker | null = null;
   #stopWatchdog: () => void = () => {};
   #signals = 0;
+  #lastSignalMs = Number.NEGATIVE_INFINITY;
   #failed = false;
 
   constructor(config: Config) {
@@ -76,6 +77,11 @@ class WorkerProcess {
 
   /** The first signal drains, the second ends at once. */
   #shutdown(signal: string): void {
+    const nowMs = performance.now();
+    // Within a second it is the same Ctrl-C, which npm passes on once more.
+    const again = signal === 'SIGINT' && nowMs - this.#lastSignalMs < 1000;
+    this.#lastSignalMs = nowMs;
+    if (again) return;
     if (++this.#signals > 1) process.exit(1);
     if (this.#worker === null) process.exit(0);
     void this.#drain(this.#worker, signal);

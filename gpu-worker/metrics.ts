@@ -46,7 +46,10 @@ export class Metrics {
   );
   readonly #requestPrompt = this.#histogram('request_prompt_tokens', 'Prompt tokens of a request', TOKEN_BUCKETS);
   readonly #requestOutput = this.#histogram('request_generation_tokens', 'Output tokens of a request', TOKEN_BUCKETS);
-  readonly #step = this.#histogram('step_seconds', 'Parts of a step', STEP_BUCKETS, ['part']);
+  readonly #step = new Histogram({
+    ...{ name: 'millrace_step_seconds', help: 'Parts of a step', buckets: STEP_BUCKETS, labelNames: ['part'] },
+    registers: [this.registry],
+  });
   readonly #stepTokens = this.#histogram('iteration_tokens_total', 'Tokens in a step', TOKEN_BUCKETS);
   readonly #costError = this.#gauge('step_cost_median_error', 'Of the step-cost model’s last predictions, relative');
   readonly #cost = this.#gauge('step_cost_milliseconds', 'What the step-cost model has learnt', ['of']);
@@ -124,8 +127,8 @@ export class Metrics {
     return new Counter({ name: `millrace_${name}`, help, labelNames, registers: [this.registry] });
   }
 
-  #histogram(name: string, help: string, buckets: number[], labelNames: string[] = []): Histogram {
-    return new Histogram({ name: `millrace_${name}`, help, buckets, labelNames, registers: [this.registry] });
+  #histogram(name: string, help: string, buckets: number[]): Histogram {
+    return new Histogram({ name: `millrace_${name}`, help, buckets, registers: [this.registry] });
   }
 }
 

@@ -11,39 +11,41 @@ interface ErrorRow {
   readonly blame: 'user' | 'system';
 }
 
-const row = (status: number, type: string, retryable: boolean, blame: 'user' | 'system'): ErrorRow => ({
-  status,
-  type,
-  retryable,
-  blame,
-});
+/** A row of one blame; `retryable` unless said otherwise is false. */
+const rowOf =
+  (blame: ErrorRow['blame']) =>
+  (status: number, type: string, retryable = false): ErrorRow => {
+    return { status, type, retryable, blame };
+  };
+const user = rowOf('user');
+const system = rowOf('system');
 
 /** 429 = capacity exists but is contended; 503 = no capacity exists. */
 export const ERRORS = {
-  invalid_json: row(400, 'invalid_request_error', false, 'user'),
-  invalid_value: row(400, 'invalid_request_error', false, 'user'),
-  missing_required_parameter: row(400, 'invalid_request_error', false, 'user'),
-  unsupported_parameter: row(400, 'invalid_request_error', false, 'user'),
-  context_length_exceeded: row(400, 'invalid_request_error', false, 'user'),
-  invalid_api_key: row(401, 'invalid_request_error', false, 'user'),
-  permission_denied: row(403, 'invalid_request_error', false, 'user'),
-  not_found: row(404, 'invalid_request_error', false, 'user'),
-  model_not_found: row(404, 'invalid_request_error', false, 'user'),
-  stream_not_found: row(404, 'invalid_request_error', false, 'user'),
-  method_not_allowed: row(405, 'invalid_request_error', false, 'user'),
-  request_timeout: row(408, 'invalid_request_error', true, 'user'),
-  request_too_large: row(413, 'invalid_request_error', false, 'user'),
-  unsupported_media_type: row(415, 'invalid_request_error', false, 'user'),
-  slow_down: row(429, 'rate_limit_error', true, 'system'),
-  request_cancelled: row(499, 'invalid_request_error', false, 'user'),
-  slow_client: row(499, 'invalid_request_error', false, 'user'),
-  server_error: row(500, 'server_error', true, 'system'),
-  model_error: row(500, 'server_error', false, 'system'),
-  worker_lost: row(503, 'server_error', true, 'system'),
-  lease_expired: row(503, 'server_error', true, 'system'),
-  no_worker: row(503, 'service_unavailable_error', true, 'system'),
-  draining: row(503, 'service_unavailable_error', true, 'system'),
-  deadline_exceeded: row(504, 'server_error', false, 'system'),
+  invalid_json: user(400, 'invalid_request_error'),
+  invalid_value: user(400, 'invalid_request_error'),
+  missing_required_parameter: user(400, 'invalid_request_error'),
+  unsupported_parameter: user(400, 'invalid_request_error'),
+  context_length_exceeded: user(400, 'invalid_request_error'),
+  invalid_api_key: user(401, 'invalid_request_error'),
+  permission_denied: user(403, 'invalid_request_error'),
+  not_found: user(404, 'invalid_request_error'),
+  model_not_found: user(404, 'invalid_request_error'),
+  stream_not_found: user(404, 'invalid_request_error'),
+  method_not_allowed: user(405, 'invalid_request_error'),
+  request_timeout: user(408, 'invalid_request_error', true),
+  request_too_large: user(413, 'invalid_request_error'),
+  unsupported_media_type: user(415, 'invalid_request_error'),
+  slow_down: system(429, 'rate_limit_error', true),
+  request_cancelled: user(499, 'invalid_request_error'),
+  slow_client: user(499, 'invalid_request_error'),
+  server_error: system(500, 'server_error', true),
+  model_error: system(500, 'server_error'),
+  worker_lost: system(503, 'server_error', true),
+  lease_expired: system(503, 'server_error', true),
+  no_worker: system(503, 'service_unavailable_error', true),
+  draining: system(503, 'service_unavailable_error', true),
+  deadline_exceeded: system(504, 'server_error'),
 } as const satisfies Record<string, ErrorRow>;
 
 export type ErrorCode = keyof typeof ERRORS;

@@ -1,5 +1,6 @@
 /** Messages between gateway and worker, versioned and validated on both sides; knows no NATS. JSON, UTF-8. */
 import * as v from 'valibot';
+import { MAX_BLOCKS } from './block-hash.ts';
 import { MillraceError, isErrorCode, type ErrorCode } from './errors.ts';
 import { samplingParamsSchema } from './sampling.ts';
 import { SUBJECT_TOKEN } from './subjects.ts';
@@ -37,6 +38,12 @@ export const promptSchema = v.variant('type', [
 ]);
 export type Prompt = v.InferOutput<typeof promptSchema>;
 
+const blockHash = v.pipe(v.string(), v.regex(/^[0-9a-f]{16}$/));
+
+/** Where a text block of the prompt ends; see block-hash.ts. */
+export const blockEndSchema = v.object({ hash: blockHash, message: count, end: count });
+export type BlockEnd = v.InferOutput<typeof blockEndSchema>;
+
 /** Gateway → worker, request/reply on a submit subject. */
 export const submitSchema = v.object({
   v: version,
@@ -59,6 +66,8 @@ export const submitSchema = v.object({
   speculation: v.optional(v.picklist(['off', 'auto', 'n-gram']), 'auto'),
   /** Requests of one tenant with different salts share no cached prefix (vLLM's cache_salt). */
   cacheSalt: v.optional(v.pipe(v.string(), v.maxLength(256)), ''),
+  /** Text blocks of the prompt in order: their KV events tell this shard what is cached. A hint for routing only. */
+  blocks: v.optional(v.pipe(v.array(blockEndSchema), v.maxLength(MAX_BLOCKS))),
   /** Values for the chat template beside the messages, e.g. `enable_thinking` (vLLM's chat_template_kwargs). */
   templateValues: v.optional(v.record(v.pipe(v.string(), v.maxLength(64)), templateValue), {}),
   /** Absolute, Unix milliseconds; checked at dequeue, before prefill and at each step. */
@@ -101,7 +110,15 @@ export const heartbeatSchema = v.object({
   created: count,
   limits: v.object({ maxSequences: count, maxModelLen: count, kvTokens: count }),
   /** Sequences, and tokens of the KV cache that live ones hold. */
-  load: v.object({ running: count, waiting: count, queuedPrefillTokens: count, kvTokens: count }),
+  load: v.object({
+    running: count,
+    waiting: count,
+    /** Prompt tokens admitted and not computed, without those expected from the prefix cache. */
+    queuedPrefillTokens: count,
+    kvTokens: count,
+    /** Recent pace of prompts alone; null or left out before there is a figure. */
+    prefillTokensPerSecond: v.optional(v.nullable(v.pipe(millis, v.minValue(0)))),
+  }),
   /** Completed steps and when the last one ended (Unix ms), so that a hung engine shows. */
   step: v.object({ completed: count, atMs: millis }),
 });
@@ -129,7 +146,6 @@ export const finishReasonSchema = v.picklist(['stop', 'length']);
 export type FinishReason = v.InferOutput<typeof finishReasonSchema>;
 
 const frameHead = { id: subjectToken, attempt: v.pipe(v.number(), v.integer(), v.minValue(1)) };
-/** Output index of `ids[0]` within its choice. Makes deltas idempotent: what was seen already is skipped. */
 const bytes = v.array(v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(255)));
 /** Natural logarithm; −9999 stands for minus infinity, which JSON lacks. */
 const tokenLogprob = { id: count, bytes, logprob: millis };
@@ -137,6 +153,7 @@ const drawnLogprobs = v.object({ ...tokenLogprob, top: v.array(v.object(tokenLog
 export type DrawnLogprobs = v.InferOutput<typeof drawnLogprobs>;
 const deltaBody = {
   choice: count,
+  /** Output index of `ids[0]` within its choice. Makes deltas idempotent: what was seen already is skipped. */
   offset: count,
   ids: tokenIds,
   pieces: v.array(v.string()),
@@ -177,6 +194,25 @@ export const frameBatchSchema = v.object({
 });
 export type FrameBatch = v.InferOutput<typeof frameBatchSchema>;
 
+/** Blocks of one message; a snapshot may have as many. */
+export const MAX_KV_CHANGES = 16_384;
+
+/**
+ * Worker → gateway shard: which text blocks of its requests the KV cache holds now (`tokens`: length of the prompt up
+ * to the block's end) and which no longer. Also the reply to `kv-snapshot`: then `stored` is everything held.
+ */
+export const kvEventsSchema = v.object({
+  v: version,
+  worker: subjectToken,
+  epoch: subjectToken,
+  shard: subjectToken,
+  /** 1, 2, 3 … per (worker epoch, shard): a gap means a lost message, so ask for a snapshot. There: the last one's. */
+  event: count,
+  stored: v.pipe(v.array(v.tuple([blockHash, count])), v.maxLength(MAX_KV_CHANGES)),
+  evicted: v.pipe(v.array(blockHash), v.maxLength(MAX_KV_CHANGES)),
+});
+export type KvEvents = v.InferOutput<typeof kvEventsSchema>;
+
 /** Gateway → worker, on control subjects; all but `ack` are request/reply. */
 export const controlSchema = v.variant('type', [
   /** Cumulative: every batch up to `seq` has arrived. Renews the lease of (shard, shardEpoch). */
@@ -192,6 +228,8 @@ export const controlSchema = v.variant('type', [
     offsets: v.pipe(v.array(count), v.minLength(1), v.maxLength(128)),
   }),
   v.object({ v: version, type: v.literal('probe') }),
+  /** Answered by KvEvents with all blocks of this shard that are held. */
+  v.object({ v: version, type: v.literal('kv-snapshot'), shard: subjectToken }),
   v.object({ v: version, type: v.literal('drain') }),
 ]);
 export type Control = v.InferOutput<typeof controlSchema>;

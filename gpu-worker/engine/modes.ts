@@ -15,16 +15,14 @@ export interface ModeDefaults {
   readonly objectives: Objectives;
   /** Without an ITL objective: a step may take so many times a step of decodes alone; null = any time. */
   readonly slowdown: number | null;
-  readonly speculation: 'auto' | 'off';
 }
 
 const NO_OBJECTIVES: Objectives = { ttftMs: null, itlMs: null };
 
-/** Drafts are off where batches are large enough to keep the device busy. */
 export const MODES: Readonly<Record<Mode, ModeDefaults>> = {
-  latency: { maxSequencesFactor: 0.25, objectives: NO_OBJECTIVES, slowdown: 1.5, speculation: 'auto' },
-  balanced: { maxSequencesFactor: 1, objectives: NO_OBJECTIVES, slowdown: 2, speculation: 'auto' },
-  throughput: { maxSequencesFactor: 1, objectives: NO_OBJECTIVES, slowdown: null, speculation: 'off' },
+  latency: { maxSequencesFactor: 0.25, objectives: NO_OBJECTIVES, slowdown: 1.5 },
+  balanced: { maxSequencesFactor: 1, objectives: NO_OBJECTIVES, slowdown: 2 },
+  throughput: { maxSequencesFactor: 1, objectives: NO_OBJECTIVES, slowdown: null },
 };
 
 /** Prompt tokens that every step may run, so that prompts progress whatever the objective. */

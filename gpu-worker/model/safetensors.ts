@@ -45,7 +45,7 @@ export function openSafetensors(folder: string): WeightSource {
   }
   return {
     identity: identityOf(tensors),
-    readRows: (name, shape, first, target) => readRows(tensors.get(name), { name, shape, first }, target),
+    readRows: (name, { first, ...shape }, target) => readRows(tensors.get(name), { name, shape, first }, target),
     close: () => memories.forEach((memory) => memory.free()),
   };
 }

@@ -1,24 +1,31 @@
-/** Draws tokens from the logits buffer: ArgMax for greedy rows, Softmax and TopK in a small graph for the rest. Knows no model. */
-import type { SampleSpec } from '../engine/step-plan.ts';
-import type { drawKeyed } from '../sample/keyed.ts';
-import { GraphBuilder } from './graph/graph-builder.ts';
+/** Draws tokens from the logits buffer by each row's own spec, with log probabilities where asked for. Knows no model. */
+import type { SampleSpec, TokenLogprobs } from '../engine/step-plan.ts';
+import { applyRules } from '../sample/apply-rules.ts';
+import { drawKeyed, truncates } from '../sample/keyed.ts';
+import { drawKey } from '../sample/noise.ts';
+import { uniformFloat32, Xoshiro128 } from '../sample/random.ts';
+import type { RandomSource } from '../sample/random.ts';
+import { RowSession } from './row-session.ts';
 import { Memory } from './runtime/memory.ts';
-import { Session } from './runtime/session.ts';
-import type { Binding, TensorView } from './runtime/session.ts';
+import { bulkGraph, greedyGraph, keyedGraph, logprobsGraph, sumGraph } from './sampling-graphs.ts';
 
 /** Candidates that the exact keyed draw looks at before the tail. */
 const TOP = 64;
+/** Most alternatives that a draw reports. */
+const TOP_LOGPROBS = 20;
+/** Logits that pass through the graphs at once: they stay in the core's cache from one graph to the next. */
+const CHUNK_LOGITS = 65_536;
+/** Colder rows are as good as greedy; logits divided by less could overflow float32. */
+const LEAST_TEMPERATURE = 1e-5;
 
-export type DrawToken = typeof drawKeyed;
-
-/** The model gave NaN or infinite logits: the sequence cannot go on. */
+/** The row cannot go on: the model's logits are not finite, or rules forbid every token. */
 export class LogitsError extends Error {
   override readonly name = 'LogitsError';
   /** Index of the row in its plan. */
   readonly row: number;
 
-  constructor(row: number) {
-    super(`the model gave logits that are not finite for row ${row} of the plan`);
+  constructor(row: number, problem: string) {
+    super(`${problem} for row ${row} of the plan`);
     this.row = row;
   }
 }
@@ -26,132 +33,173 @@ export class LogitsError extends Error {
 /** One row of logits to draw from. */
 export interface DrawTarget {
   /** Index of the row in its plan. */
-  readonly index: number;
+  readonly row: number;
   readonly spec: SampleSpec;
+  /** Tokens drafted before this draw in the same row, empty for the first: its output index is `spec.index` + their number. */
+  readonly drafts: Int32Array;
+}
+
+export interface Draws {
+  /** [targets] */
+  readonly tokens: Int32Array;
+  /** [targets]; null when none asked. */
+  readonly logprobs: readonly (TokenLogprobs | null)[] | null;
 }
 
 export interface SamplerOptions {
   readonly vocabSize: number;
   readonly maxRows: number;
-  readonly draw: DrawToken;
+  /** For unseeded rows; by default seeded from the system's entropy. */
+  readonly random?: RandomSource;
+}
+
+/** Unseeded rows that nothing truncates draw by inverse CDF in the graph, all others of temperature > 0 with keyed noise. */
+type Method = 'greedy' | 'keyed' | 'bulk';
+
+function methodOf(spec: SampleSpec): Method {
+  if (spec.temperature === 0) return 'greedy';
+  return spec.seed === null && !truncates(spec) ? 'bulk' : 'keyed';
 }
 
 export class Sampler {
-  /** [maxRows, V] float32: the model writes here. */
+  /** [maxRows, V] float32: the model writes row i for `targets[i]`; `sample` applies the rules in place. */
   readonly logits: Memory;
-  readonly #options: SamplerOptions;
-  readonly #top: number;
-  /** Per row: temperature [1], probabilities [V], top probabilities and ids [top], argmax [1]. */
-  readonly #temperatures: Memory;
-  readonly #probs: Memory;
-  readonly #topProbs: Memory;
-  readonly #topIds: Memory;
-  readonly #argmax: Memory;
-  readonly #sessions: readonly Session[];
-  readonly #greedy: Binding;
-  readonly #keyed: Binding;
+  readonly #vocabSize: number;
+  readonly #maxRows: number;
+  readonly #chunkRows: number;
+  readonly #random: RandomSource;
+  readonly #sum: RowSession;
+  readonly #greedy: RowSession;
+  readonly #keyed: RowSession;
+  readonly #bulk: RowSession;
+  readonly #logprobs: RowSession;
 
-  constructor(options: SamplerOptions) {
-    const { vocabSize, maxRows } = options;
-    this.#options = options;
-    this.#top = Math.min(TOP, vocabSize);
+  constructor({ vocabSize, maxRows, random = Xoshiro128.fromEntropy() }: SamplerOptions) {
+    this.#vocabSize = vocabSize;
+    this.#maxRows = maxRows;
+    this.#random = random;
+    const rows = Math.min(maxRows, Math.max(1, Math.floor(CHUNK_LOGITS / vocabSize)));
+    this.#chunkRows = rows;
     this.logits = Memory.allocate(maxRows * vocabSize * 4);
-    this.#temperatures = Memory.allocate(maxRows * 4);
-    this.#probs = Memory.allocate(maxRows * vocabSize * 4);
-    this.#topProbs = Memory.allocate(maxRows * this.#top * 4);
-    this.#topIds = Memory.allocate(maxRows * this.#top * 8);
-    this.#argmax = Memory.allocate(maxRows * 8);
-    const none = new Map<string, TensorView>();
-    // A second pool of threads would spin on the cores that the model's next run needs: measured at half its speed.
-    const greedy = new Session(greedyGraph(vocabSize), { threads: 1, initializers: none });
-    const keyed = new Session(keyedGraph(vocabSize, this.#top), { threads: 1, initializers: none });
-    this.#sessions = [greedy, keyed];
-    this.#greedy = greedy.bind();
-    this.#keyed = keyed.bind();
+    this.#sum = new RowSession(sumGraph(vocabSize), rows);
+    this.#greedy = new RowSession(greedyGraph(vocabSize), rows);
+    this.#keyed = new RowSession(keyedGraph(vocabSize, Math.min(TOP, vocabSize)), rows);
+    this.#bulk = new RowSession(bulkGraph(vocabSize), rows);
+    this.#logprobs = new RowSession(logprobsGraph(vocabSize, Math.min(TOP_LOGPROBS, vocabSize)), rows);
   }
 
-  /** `targets[i]` says how to draw from logits row i. */
-  sample(targets: readonly DrawTarget[]): Int32Array {
+  /** `targets[i]` says how to draw from logits row i. Throws `LogitsError`; the rows before it may have changed then. */
+  sample(targets: readonly DrawTarget[]): Draws {
+    if (targets.length > this.#maxRows) throw new RangeError(`${targets.length} draws, at most ${this.#maxRows}`);
     const tokens = new Int32Array(targets.length);
-    if (targets.some(({ spec }) => spec.temperature === 0)) this.#sampleGreedy(targets, tokens);
-    if (targets.some(({ spec }) => spec.temperature > 0)) this.#sampleKeyed(targets, tokens);
-    return tokens;
+    const logprobs = targets.map(() => null as TokenLogprobs | null);
+    for (let first = 0; first < targets.length; first += this.#chunkRows) {
+      const chunk = this.#chunk(targets, first);
+      this.#checkFinite(chunk);
+      if (chunk.targets.some(asksLogprobs)) this.#logprobs.run(chunk.pointer, chunk.targets.length);
+      this.#applyRules(chunk);
+      const drawn = tokens.subarray(first, first + chunk.targets.length);
+      this.#drawChunk(chunk, drawn);
+      chunk.targets.forEach((target, i) => {
+        if (asksLogprobs(target)) logprobs[first + i] = this.#logprobsOf(i, drawn[i] ?? 0, target.spec.logprobs ?? 0);
+      });
+    }
+    return { tokens, logprobs: targets.some(asksLogprobs) ? logprobs : null };
   }
 
   free(): void {
-    this.#greedy.release();
-    this.#keyed.release();
-    for (const session of this.#sessions) session.release();
-    for (const memory of [this.logits, this.#temperatures, this.#probs, this.#topProbs, this.#topIds, this.#argmax]) {
-      memory.free();
-    }
+    for (const session of [this.#sum, this.#greedy, this.#keyed, this.#bulk, this.#logprobs]) session.free();
+    this.logits.free();
   }
 
-  #sampleGreedy(targets: readonly DrawTarget[], tokens: Int32Array): void {
-    const rows = targets.length;
-    this.#greedy.input('logits', this.#logitsView(rows));
-    this.#greedy.output('token', { pointer: this.#argmax.pointer, type: 'int64', shape: [rows] });
-    this.#greedy.run();
-    const drawn = new BigInt64Array(this.#argmax.buffer, 0, rows);
-    const { vocabSize } = this.#options;
-    const logits = new Float32Array(this.logits.buffer, 0, rows * vocabSize);
-    targets.forEach(({ index, spec }, row) => {
-      if (spec.temperature > 0) return;
-      const token = Number(drawn[row]);
-      // A NaN in the hidden state makes every logit of the row NaN, so its first one tells.
-      const start = row * vocabSize;
-      if (!Number.isFinite(logits[start]) || !Number.isFinite(logits[start + token])) throw new LogitsError(index);
-      tokens[row] = token;
+  #chunk(targets: readonly DrawTarget[], first: number): Chunk {
+    const bytes = this.#vocabSize * 4;
+    return {
+      targets: targets.slice(first, first + this.#chunkRows),
+      pointer: this.logits.pointer + BigInt(first * bytes),
+      row: (i) => new Float32Array(this.logits.buffer, (first + i) * bytes, this.#vocabSize),
+    };
+  }
+
+  /** Before rules, which forbid tokens by −Infinity. */
+  #checkFinite({ targets, pointer }: Chunk): void {
+    this.#sum.run(pointer, targets.length);
+    targets.forEach(({ row }, i) => {
+      if (!Number.isFinite(this.#sum.floats('sum', i)[0])) {
+        throw new LogitsError(row, 'the model gave logits that are not finite');
+      }
     });
   }
 
-  #sampleKeyed(targets: readonly DrawTarget[], tokens: Int32Array): void {
-    const rows = targets.length;
-    const { vocabSize, draw } = this.#options;
-    const top = this.#top;
-    const temperatures = new Float32Array(this.#temperatures.buffer, 0, rows);
-    targets.forEach(({ spec }, row) => (temperatures[row] = spec.temperature > 0 ? spec.temperature : 1));
-    this.#keyed.input('logits', this.#logitsView(rows));
-    this.#keyed.input('temperature', { pointer: this.#temperatures.pointer, type: 'float32', shape: [rows, 1] });
-    this.#keyed.output('probs', { pointer: this.#probs.pointer, type: 'float32', shape: [rows, vocabSize] });
-    this.#keyed.output('top_probs', { pointer: this.#topProbs.pointer, type: 'float32', shape: [rows, top] });
-    this.#keyed.output('top_ids', { pointer: this.#topIds.pointer, type: 'int64', shape: [rows, top] });
-    this.#keyed.run();
-    targets.forEach(({ index, spec }, row) => {
-      if (spec.temperature === 0) return;
-      const probs = new Float32Array(this.#topProbs.buffer, row * top * 4, top);
-      if (!Number.isFinite(probs[0])) throw new LogitsError(index);
-      const ids = Int32Array.from(new BigInt64Array(this.#topIds.buffer, row * top * 8, top), Number);
-      const fullRow = new Float32Array(this.#probs.buffer, row * vocabSize * 4, vocabSize);
-      tokens[row] = draw({ probs, ids }, fullRow, spec);
+  #applyRules({ targets, row }: Chunk): void {
+    targets.forEach(({ spec, drafts }, i) => {
+      if (spec.rules !== null) applyRules(row(i), spec.rules, { index: spec.index + drafts.length, drafts });
     });
   }
 
-  #logitsView(rows: number): TensorView {
-    return { pointer: this.logits.pointer, type: 'float32', shape: [rows, this.#options.vocabSize] };
+  #drawChunk(chunk: Chunk, tokens: Int32Array): void {
+    const methods = chunk.targets.map(({ spec }) => methodOf(spec));
+    if (methods.includes('greedy')) this.#greedy.run(chunk.pointer, methods.length);
+    if (methods.includes('keyed')) this.#runKeyed(chunk);
+    if (methods.includes('bulk')) this.#runBulk(chunk);
+    chunk.targets.forEach((target, i) => {
+      const token = this.#tokenOf(target, methods[i] ?? 'greedy', i);
+      // Only where nothing is left to draw does a token at −Infinity come back.
+      if (chunk.row(i)[token] === -Infinity) throw new LogitsError(target.row, 'rules forbid every token');
+      tokens[i] = token;
+    });
+  }
+
+  #runKeyed({ targets, pointer }: Chunk): void {
+    targets.forEach(({ spec }, i) => (this.#keyed.floats('temperature', i)[0] = softmaxTemperature(spec)));
+    this.#keyed.run(pointer, targets.length);
+  }
+
+  #runBulk({ targets, pointer }: Chunk): void {
+    targets.forEach(({ spec }, i) => {
+      this.#bulk.floats('temperature', i)[0] = softmaxTemperature(spec);
+      this.#bulk.floats('block_uniform', i)[0] = uniformFloat32(this.#random);
+      this.#bulk.floats('token_uniform', i)[0] = uniformFloat32(this.#random);
+    });
+    this.#bulk.run(pointer, targets.length);
+  }
+
+  /** Row i of the graph that ran for the method. */
+  #tokenOf({ spec, drafts }: DrawTarget, method: Method, i: number): number {
+    if (method === 'greedy') return this.#greedy.ints('token', i)[0] ?? 0;
+    if (method === 'bulk') return this.#bulk.ints('token', i)[0] ?? 0;
+    const row = {
+      probs: this.#keyed.floats('probs', i),
+      topProbs: this.#keyed.floats('top_probs', i),
+      topIds: this.#keyed.ints('top_ids', i),
+    };
+    const index = spec.index + drafts.length;
+    const key = spec.seed === null ? this.#random.uint32() : drawKey(spec.seed, spec.choice, index);
+    return drawKeyed(row, spec, key);
+  }
+
+  #logprobsOf(i: number, token: number, count: number): TokenLogprobs {
+    const ids = this.#logprobs.ints('top_ids', i).subarray(0, count);
+    const values = this.#logprobs.floats('top_logprobs', i);
+    const top = Array.from(ids, (id, at) => ({ id, logprob: values[at] ?? 0 }));
+    return { logprob: this.#logprobs.floats('logprobs', i)[token] ?? 0, top };
   }
 }
 
-/** logits [R, V] → token int64 [R]; of equal logits the lowest id. */
-function greedyGraph(vocabSize: number): Uint8Array {
-  const graph = new GraphBuilder('greedy');
-  graph.input('logits', 'float32', ['R', vocabSize]);
-  graph.output('token', 'int64', ['R']);
-  graph.node({ op: 'ArgMax', inputs: ['logits'], attributes: { axis: -1, keepdims: 0 }, outputs: ['token'] });
-  return graph.encode();
+/** Targets whose logits go through the graphs together. */
+interface Chunk {
+  readonly targets: readonly DrawTarget[];
+  /** Of the first target's logits. */
+  readonly pointer: bigint;
+  /** The logits [V] of `targets[i]`. */
+  readonly row: (i: number) => Float32Array;
 }
 
-/** logits [R, V], temperature [R, 1] → probs [R, V], top_probs and top_ids [R, top]. */
-function keyedGraph(vocabSize: number, top: number): Uint8Array {
-  const graph = new GraphBuilder('keyed');
-  graph.input('logits', 'float32', ['R', vocabSize]);
-  graph.input('temperature', 'float32', ['R', 1]);
-  graph.output('probs', 'float32', ['R', vocabSize]);
-  graph.output('top_probs', 'float32', ['R', top]);
-  graph.output('top_ids', 'int64', ['R', top]);
-  const scaled = graph.node({ op: 'Div', inputs: ['logits', 'temperature'] });
-  graph.node({ op: 'Softmax', inputs: [scaled], attributes: { axis: -1 }, outputs: ['probs'] });
-  const count = graph.int64('top', [top]);
-  graph.node({ op: 'TopK', inputs: ['probs', count], attributes: { axis: -1 }, outputs: ['top_probs', 'top_ids'] });
-  return graph.encode();
+function asksLogprobs({ spec }: DrawTarget): boolean {
+  return spec.logprobs !== null;
+}
+
+/** Greedy rows pass through unread. */
+function softmaxTemperature({ temperature }: SampleSpec): number {
+  return temperature === 0 ? 1 : Math.max(temperature, LEAST_TEMPERATURE);
 }

@@ -127,7 +127,7 @@ export class WeightStore {
       for (let row = 0; row < rows; row += step) {
         const count = Math.min(step, rows - row);
         const values = into(base + row, count);
-        this.#source.readRows(tensor, { rows, columns: stack.columns }, row, values);
+        this.#source.readRows(tensor, { rows, columns: stack.columns, first: row }, values);
         use(values, base + row, count);
         this.#read += values.byteLength;
         this.#onProgress(this.#read);

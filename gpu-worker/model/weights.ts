@@ -6,11 +6,16 @@ export interface WeightShape {
   readonly columns: number;
 }
 
+/** Rows of a matrix from `first` on. */
+export interface WeightPart extends WeightShape {
+  readonly first: number;
+}
+
 export interface WeightSource {
   /** Changes whenever the weights do: part of the runner's fingerprint. */
   readonly identity: string;
   /** Writes rows `first` … into `target`, as many as fill it. Throws when the tensor is missing or of another shape. */
-  readRows(name: string, shape: WeightShape, first: number, target: Float32Array): void;
+  readRows(name: string, part: WeightPart, target: Float32Array): void;
   /** Gives back files and mappings; nothing can be read afterwards. */
   close(): void;
 }

@@ -3,58 +3,128 @@
  * preemption and speculation cannot change it. Gumbel-max over the likeliest tokens, the rest as one more candidate
  * that is resolved by inverse CDF. Knows no tensors and no model.
  */
-import type { SampleSpec } from '../engine/step-plan.ts';
-import { gumbel, rowKey, TAIL_KEY, TAIL_PICK_KEY, uniform } from './noise.ts';
+import { gumbel, TAIL_KEY, TAIL_PICK_KEY, uniform } from './noise.ts';
+import { LEAST_PROB, Ranking } from './ranking.ts';
+import type { Goal } from './ranking.ts';
 
-/** The likeliest tokens of a row, likeliest first. */
-export interface TopCandidates {
+/** One row at its temperature. */
+export interface ProbRow {
+  /** [V], by id; read only when the candidates do not decide. */
   readonly probs: Float32Array;
-  readonly ids: Int32Array;
+  /** The likeliest tokens, likeliest first, equal ones by id: the candidates. */
+  readonly topProbs: Float32Array;
+  readonly topIds: Int32Array;
 }
 
-/** Tokens that truncation leaves beyond the candidates, with their summed probability. */
-interface Tail {
-  /** Candidates that survive truncation: all, when any token beyond them does. */
-  readonly candidates: number;
-  readonly mass: number;
-  /** Ids in a fixed order; `null`: every token that is not a candidate, by id. */
-  readonly ids: Int32Array | null;
+/** In vLLM's order: top-k, then top-p over what is left, then min-p relative to the likeliest token. */
+export interface Truncation {
+  readonly topK: number;
+  readonly topP: number;
+  readonly minP: number;
 }
 
-/**
- * Draws the row's token. `fullRow` [V] holds the probabilities at the row's temperature; it is read only when the
- * candidates do not decide. Truncation order follows vLLM: top-k, then top-p over what is left, then min-p.
- */
-export function drawKeyed(top: TopCandidates, fullRow: Float32Array, spec: SampleSpec): number {
-  const inside = keptCandidates(top, fullRow.length, spec);
-  const tail = inside === null ? tailOf(top, fullRow, spec) : null;
-  const kept = inside ?? tail?.candidates ?? 0;
-  const key = rowKey(spec);
-  let best = top.ids[0] ?? 0;
+/** Whether any token can be dropped. */
+export function truncates({ topK, topP, minP }: Truncation): boolean {
+  return topK > 0 || topP < 1 || minP > 0;
+}
+
+/** A softmax in float32 over many tokens sums to 1 only about: far less than this is missing or too much. */
+const TOTAL_ERROR = 0.01;
+
+/** Draws the row's token with the noise of `key` (`drawKey`). At least one token has a probability. */
+export function drawKeyed(row: ProbRow, truncation: Truncation, key: number): number {
+  const inside = keptCandidates(row, truncation);
+  if (inside !== null) return bestCandidate(row, inside, key).id;
+  return truncates(truncation) ? drawRanked(row, truncation, key) : drawWhole(row, key);
+}
+
+interface Scored {
+  readonly id: number;
+  readonly score: number;
+}
+
+/** Gumbel-max over the first `count` candidates. */
+function bestCandidate({ topProbs, topIds }: ProbRow, count: number, key: number): Scored {
+  let best = topIds[0] ?? 0;
   let bestScore = -Infinity;
-  for (let i = 0; i < kept; i++) {
-    const id = top.ids[i] ?? 0;
-    const score = Math.log(top.probs[i] ?? 0) + gumbel(key, id);
+  for (let i = 0; i < count; i++) {
+    const p = topProbs[i] ?? 0;
+    if (p < LEAST_PROB) break;
+    const id = topIds[i] ?? 0;
+    const score = Math.log(p) + gumbel(key, id);
     if (score > bestScore) [best, bestScore] = [id, score];
   }
-  if (tail === null || tail.mass <= 0 || Math.log(tail.mass) + gumbel(key, TAIL_KEY) <= bestScore) return best;
-  return pickFromTail(top, fullRow, { tail, at: uniform(key, TAIL_PICK_KEY) }) ?? best;
+  return { id: best, score: bestScore };
+}
+
+/** Truncation that reaches beyond the candidates. */
+function drawRanked(row: ProbRow, truncation: Truncation, key: number): number {
+  const ranking = new Ranking(row.probs);
+  const kept = keptOf(ranking, truncation, row);
+  const best = bestCandidate(row, Math.min(kept.count, row.topIds.length), key);
+  if (kept.count <= row.topIds.length) return best.id;
+  const candidates = sum(row.topProbs, row.topProbs.length);
+  const tail = kept.mass - candidates;
+  if (tail <= 0 || tailScore(tail, key) <= best.score) return best.id;
+  const mass = candidates + uniform(key, TAIL_PICK_KEY) * tail;
+  return ranking.until({ count: kept.count, mass }).last;
+}
+
+/** Count and mass of what top-k, top-p and min-p leave. */
+function keptOf(ranking: Ranking, { topK, topP, minP }: Truncation, { probs, topProbs }: ProbRow): Goal {
+  const count = topK === 0 ? probs.length : Math.min(topK, probs.length);
+  let bound = Infinity;
+  if (topP < 1) bound = topP * (count < probs.length ? ranking.until({ count, mass: Infinity }).mass : 1);
+  const kept = ranking.until({ count, mass: bound });
+  const likely = minP > 0 ? ranking.atLeast((topProbs[0] ?? 0) * minP) : kept;
+  return likely.count < kept.count ? likely : kept;
+}
+
+/** No truncation: the tail is every token that is not a candidate, by id. */
+function drawWhole(row: ProbRow, key: number): number {
+  const best = bestCandidate(row, row.topIds.length, key);
+  const most = 1 - sum(row.topProbs, row.topProbs.length) + TOTAL_ERROR;
+  if (tailScore(most, key) <= best.score) return best.id;
+  // The true mass costs a pass over the row, which few draws need.
+  const skip = Int32Array.from(row.topIds).sort();
+  const total = walkOthers(row.probs, skip, Infinity).mass;
+  if (total <= 0 || tailScore(total, key) <= best.score) return best.id;
+  return walkOthers(row.probs, skip, uniform(key, TAIL_PICK_KEY) * total).id;
+}
+
+function tailScore(mass: number, key: number): number {
+  return Math.log(mass) + gumbel(key, TAIL_KEY);
+}
+
+/** Adds up the tokens that are not in `skip` (ascending) by id until their mass exceeds `until`; the last one added. */
+function walkOthers(probs: Float32Array, skip: Int32Array, until: number): { id: number; mass: number } {
+  let mass = 0;
+  let last = 0;
+  for (let gap = 0, id = 0; gap <= skip.length && mass <= until; gap++, id++) {
+    const end = skip[gap] ?? probs.length;
+    for (; id < end && mass <= until; id++) {
+      const p = probs[id] ?? 0;
+      if (p < LEAST_PROB) continue;
+      last = id;
+      mass += p;
+    }
+  }
+  return { id: last, mass };
 }
 
 /** How many candidates survive top-k, top-p and min-p; null when survivors may lie beyond the candidates. */
-function keptCandidates(top: TopCandidates, vocabSize: number, spec: SampleSpec): number | null {
-  const count = top.ids.length;
-  const k = spec.topK === 0 ? vocabSize : Math.min(spec.topK, vocabSize);
-  const limit = Math.min(k, count);
+function keptCandidates({ probs, topProbs }: ProbRow, { topK, topP, minP }: Truncation): number | null {
+  const k = topK === 0 ? probs.length : Math.min(topK, probs.length);
+  const limit = Math.min(k, topProbs.length);
   const whole = limit === k;
-  if (spec.topP >= 1 && spec.minP <= 0) return whole ? limit : null;
+  if (topP >= 1 && minP <= 0) return whole ? limit : null;
   let mass = 1;
-  if (k < vocabSize) {
+  if (k < probs.length) {
     // Top-p counts in the distribution that top-k leaves: unknown here when k reaches beyond the candidates.
     if (!whole) return null;
-    mass = sum(top.probs, limit);
+    mass = sum(topProbs, limit);
   }
-  const cut = truncate(top.probs, limit, { topP: spec.topP * mass, minP: spec.minP });
+  const cut = truncate(topProbs, limit, { topP: topP * mass, minP });
   return cut < limit || whole ? cut : null;
 }
 
@@ -68,54 +138,6 @@ function truncate(probs: Float32Array, limit: number, bound: { topP: number; min
     before += p;
   }
   return limit;
-}
-
-function tailOf(top: TopCandidates, fullRow: Float32Array, spec: SampleSpec): Tail {
-  const truncated = spec.topP < 1 || spec.minP > 0 || spec.topK > 0;
-  const all = top.ids.length;
-  if (!truncated) return { candidates: all, mass: 1 - sum(top.probs, all), ids: null };
-  const order = Int32Array.from(fullRow.keys()).sort((a, b) => (fullRow[b] ?? 0) - (fullRow[a] ?? 0) || a - b);
-  const sorted = Float32Array.from(order, (id) => fullRow[id] ?? 0);
-  const k = spec.topK === 0 ? sorted.length : Math.min(spec.topK, sorted.length);
-  const topP = spec.topP >= 1 ? Infinity : spec.topP * sum(sorted, k);
-  const kept = truncate(sorted, k, { topP, minP: spec.minP });
-  const candidates = new Set(top.ids);
-  const ids = order.subarray(0, kept).filter((id) => !candidates.has(id));
-  return { candidates: Math.min(kept, all), mass: ids.reduce((total, id) => total + (fullRow[id] ?? 0), 0), ids };
-}
-
-/** Inverse CDF inside the tail at `at` in (0, 1); null when rounding left the tail empty. */
-function pickFromTail(
-  top: TopCandidates,
-  fullRow: Float32Array,
-  pick: { readonly tail: Tail; readonly at: number },
-): number | null {
-  const ids = pick.tail.ids ?? othersThan(top.ids, fullRow.length);
-  // The mass as summed here, so that the walk below cannot run past the end.
-  let total = 0;
-  for (const id of ids) total += fullRow[id] ?? 0;
-  let left = pick.at * total;
-  let last: number | null = null;
-  for (const id of ids) {
-    const p = fullRow[id] ?? 0;
-    if (p <= 0) continue;
-    last = id;
-    left -= p;
-    if (left < 0) return id;
-  }
-  return last;
-}
-
-/** Every id below `count` that is not among `ids`, ascending. */
-function othersThan(ids: Int32Array, count: number): Int32Array {
-  const skip = Int32Array.from(ids).sort();
-  const others = new Int32Array(count - skip.length);
-  let at = 0;
-  for (let id = 0, filled = 0; id < count; id++) {
-    if (skip[at] === id) at++;
-    else others[filled++] = id;
-  }
-  return others;
 }
 
 function sum(values: Float32Array, count: number): number {

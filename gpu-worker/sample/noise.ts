@@ -1,5 +1,4 @@
 /** Keyed noise: a pure function of (seed, choice, output index, token id). Knows no probabilities. */
-import type { SampleSpec } from '../engine/step-plan.ts';
 
 /** The tail candidate's own key, where token ids never reach. */
 export const TAIL_KEY = 0xffffffff;
@@ -22,9 +21,9 @@ function finish(h: number): number {
   return (state ^ (state >>> 16)) >>> 0;
 }
 
-/** What is common to all tokens of a row: compute once, then `uniform(rowKey, token)` for each candidate. */
-export function rowKey(spec: SampleSpec): number {
-  return mix(mix(mix(spec.seed[0], spec.seed[1]), spec.choice), spec.index);
+/** What is common to all tokens of a draw: compute once, then `uniform(key, token)` for each candidate. */
+export function drawKey(seed: readonly [low: number, high: number], choice: number, index: number): number {
+  return mix(mix(mix(seed[0], seed[1]), choice), index);
 }
 
 /** In (0, 1), resolution 2⁻³². */

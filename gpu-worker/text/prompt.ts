@@ -78,7 +78,10 @@ export class PromptEncoder {
     const safe = messages.map(({ role, content, name }) => {
       return { role, content: hide(content), ...(name === undefined ? {} : { name: hide(name) }) };
     });
-    const rendered = this.#template.render(safe, values);
+    const safeValues = Object.fromEntries(
+      Object.entries(values).map(([name, value]) => [name, typeof value === 'string' ? hide(value) : value]),
+    );
+    const rendered = this.#template.render(safe, safeValues);
     if (taken.length === 0) return this.#tokenizer.encode(rendered, { begin: false });
     return rendered
       .split(new RegExp(`${mark}(\\d+)#`))

@@ -23,9 +23,9 @@ test('the folder holds the generator’s weights in bfloat16; it is written once
   const source = openSafetensors(folder);
   const [name, shape] = ['model.layers.7.mlp.down_proj.weight', { rows: 256, columns: 1024 }] as const;
   const [read, made] = [new Float32Array(2048), new Float32Array(2048)];
-  source.readRows(name, shape, 254, read);
+  source.readRows(name, { ...shape, first: 254 }, read);
   source.close();
-  randomWeights(1).readRows(name, shape, 254, made);
+  randomWeights(1).readRows(name, { ...shape, first: 254 }, made);
   const worst = Math.max(...read.map((value, i) => Math.abs(value / (made[i] ?? NaN) - 1)));
   expect(worst).toBeLessThanOrEqual(2 ** -8);
 

@@ -113,7 +113,7 @@ async function writeTensors(
     const step = Math.max(1, Math.floor(CHUNK_VALUES / shape.columns));
     for (let row = 0; row < shape.rows; row += step) {
       const values = new Float32Array(Math.min(step, shape.rows - row) * shape.columns);
-      weights.readRows(name, shape, row, values);
+      weights.readRows(name, { ...shape, first: row }, values);
       written += (await file.write(toBfloat16(values))).bytesWritten;
       const percent = Math.floor((written / total) * 20) * 5;
       progress(`writing a random model: ${percent} % of ${(total / 1e6).toFixed(0)} MB`);

@@ -58,7 +58,7 @@ export function randomWeights(seed: number): WeightSource {
   return {
     identity: `random-${seed}-peaked`,
     close: () => {},
-    readRows(name, { columns }, first, target) {
+    readRows(name, { columns, first }, target) {
       const key = createHash('sha256').update(`${seed} ${name}`).digest().readInt32LE(0);
       const gain = name.includes('norm');
       const scale = gain ? 0.1 : Math.sqrt(3 / Math.max(columns, 16));

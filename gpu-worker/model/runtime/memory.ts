@@ -34,12 +34,15 @@ export class Memory {
   }
 
   static allocate(bytes: number): Memory {
-    return new Memory(map(bytes, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS_NORESERVE, -1), bytes);
+    return new Memory(
+      map(bytes, { protection: PROT_READ_WRITE, flags: MAP_PRIVATE_ANONYMOUS_NORESERVE, descriptor: -1 }),
+      bytes,
+    );
   }
 
   /** The whole of an open file, read-only. The descriptor may be closed afterwards. */
   static mapFile(descriptor: number, bytes: number): Memory {
-    return new Memory(map(bytes, PROT_READ, MAP_PRIVATE, descriptor), bytes);
+    return new Memory(map(bytes, { protection: PROT_READ, flags: MAP_PRIVATE, descriptor }), bytes);
   }
 
   /**
@@ -59,7 +62,14 @@ export class Memory {
   }
 }
 
-function map(bytes: number, protection: number, flags: number, descriptor: number): bigint {
+interface Mapping {
+  readonly protection: number;
+  readonly flags: number;
+  /** −1 = no file. */
+  readonly descriptor: number;
+}
+
+function map(bytes: number, { protection, flags, descriptor }: Mapping): bigint {
   if (!Number.isSafeInteger(bytes) || bytes <= 0) throw new RangeError(`cannot map ${bytes} bytes`);
   const pointer = mmap(null, bytes, protection, flags, descriptor, 0);
   if (BigInt.asUintN(64, pointer) === MAP_FAILED) throw new Error(`out of memory: mmap of ${bytes} bytes failed`);

@@ -81,7 +81,7 @@ export function longFormAnswer(random: Random, topic: Topic, [short, long]: read
 }
 
 /** Both topics in turn: what each of them is shows the difference. */
-export function differenceAnswer(random: Random, one: Topic, other: Topic, askedForSame: boolean): string {
+export function differenceAnswer(random: Random, [one, other]: readonly [Topic, Topic], askedForSame: boolean): string {
   const start = askedForSame ? 'No, they are not the same. ' : '';
   const end = random.chance(0.3) ? ` ${one.why} ${other.why}` : '';
   return `${start}${definition(random, one)} ${definition(random, other)}${end}`;

@@ -65,7 +65,7 @@ function byDifference(random: Random, topic: Topic, topics: readonly Topic[]): T
   const other = near !== undefined && random.chance(0.75) ? near : random.pick(topics);
   if (other === topic) return undefined;
   const question = askDifference(random, topic, other);
-  return [question, differenceAnswer(random, topic, other, / same/.test(question))];
+  return [question, differenceAnswer(random, [topic, other], / same/.test(question))];
 }
 
 /** One question about the topic, of any kind, and its answer. */

@@ -3,7 +3,7 @@ import { createWriteStream, mkdirSync, writeFileSync } from 'node:fs';
 import { finished } from 'node:stream/promises';
 import { parseArgs } from 'node:util';
 import { Random } from './random.ts';
-import { type Example, exampleIsHeldOut } from './example.ts';
+import { type Example, exampleIsHeldOut, normalizeQuestion } from './example.ts';
 import { type Topic, readTopics } from './knowledge.ts';
 import { plainText, ruled, single, summary, voiced } from './field.ts';
 import { dialogue, longDialogue, longSystem } from './dialogue.ts';
@@ -51,6 +51,9 @@ const heldOut: string[] = [];
 let heldOutBytes = 0;
 let dropped = 0;
 const kinds = new Map<string, number>();
+/** Written questions kept out of training, and those of them that a frame made all the same. */
+const kept = new Set(topics.flatMap(({ unseen: questions }) => questions.map(normalizeQuestion)));
+const met = new Set<string>();
 for (let made = 0; made < count; ) {
   const example = random.weighted(MIXTURE)(random, topics);
   if (exampleIsNearRubric(example)) {
@@ -66,6 +69,9 @@ for (let made = 0; made < count; ) {
     }
     continue;
   }
+  for (const { role, content } of 'messages' in example ? example.messages : []) {
+    if (role === 'user' && content.length < 200 && kept.has(normalizeQuestion(content))) met.add(normalizeQuestion(content));
+  }
   kinds.set(example.kind, (kinds.get(example.kind) ?? 0) + line.length);
   if (!train.write(line)) await new Promise<void>((resolve) => train.once('drain', () => resolve()));
   made++;
@@ -73,7 +79,7 @@ for (let made = 0; made < count; ) {
 train.end();
 await finished(train);
 writeFileSync(`${out}/heldout.jsonl`, heldOut.join(''));
-const unseen = topics.flatMap(({ names, unseen: questions, parts }) => questions.map((question) => ({ question, topic: names[0], sentences: parts.map(({ text }) => text) })));
+const unseen = topics.flatMap(({ names, unseen: questions, parts }) => questions.filter((question) => !met.has(normalizeQuestion(question))).map((question) => ({ question, topic: names[0], sentences: parts.map(({ text }) => text) })));
 writeFileSync(`${out}/unseen.jsonl`, unseen.map((entry) => `${JSON.stringify(entry)}\n`).join(''));
 console.log(`${topics.length} topics, ${count} training examples, ${heldOut.length} held out, ${unseen.length} written questions unseen, ${dropped} dropped because they are near a question of the rubric; bytes by kind:`);
 console.log(Object.fromEntries([...kinds].sort((a, b) => b[1] - a[1])));

@@ -259,9 +259,9 @@ describe('drawing', () => {
     const weights = openSafetensors(folder);
     const poisoned: typeof weights = {
       ...weights,
-      readRows(name, shape, start, target) {
-        weights.readRows(name, shape, start, target);
-        if (name.startsWith('model.embed')) target[7 * shape.columns] = NaN;
+      readRows(name, part, target) {
+        weights.readRows(name, part, target);
+        if (name.startsWith('model.embed')) target[7 * part.columns] = NaN;
       },
     };
     const sizes = { maxNumSeqs: 4, kvCacheTokens: null, maxModelLen: 64, threads: 1, maxStepTokens: 64 };

@@ -24,7 +24,7 @@ const weight = (row: number, column: number): number =>
 const source: WeightSource = {
   identity: 'test',
   close: () => {},
-  readRows: (_name, { columns }, first, target) =>
+  readRows: (_name, { columns, first }, target) =>
     target.forEach((_value, i) => (target[i] = weight(first + Math.floor(i / columns), i % columns))),
 };
 

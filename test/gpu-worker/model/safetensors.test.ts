@@ -26,7 +26,7 @@ function read(name: string, rows: number, columns: number, first = 0, count = ro
   const source = openSafetensors(folder);
   const target = new Float32Array(count * columns);
   try {
-    source.readRows(name, { rows, columns }, first, target);
+    source.readRows(name, { rows, columns, first }, target);
   } finally {
     source.close();
   }

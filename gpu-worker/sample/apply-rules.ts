@@ -1,0 +1,72 @@
+/** Changes one row of logits by its rules, in place. Knows no tensors and no draw. */
+import type { LogitsRules, TokenHistory } from './logits-rules.ts';
+
+/** Which draw of its sequence the row is for. */
+export interface DrawPoint {
+  readonly index: number;
+  /** Tokens drafted before it: output, as far as this draw is concerned. */
+  readonly drafts: Int32Array;
+}
+
+/** `logits` [V]. Touches the ids concerned and no others; ids beyond V are ignored. May leave nothing but −Infinity. */
+export function applyRules(logits: Float32Array, rules: LogitsRules, { index, drafts }: DrawPoint): void {
+  const drafted = countOf(drafts);
+  if (rules.repetitionPenalty !== 1) penalizeRepetition(logits, rules, drafted);
+  if (rules.frequencyPenalty !== 0 || rules.presencePenalty !== 0) penalizeOutput(logits, rules, drafted);
+  for (const [id, bias] of rules.bias) logits[id] = (logits[id] ?? 0) + bias;
+  if (rules.forbidden !== null && index < rules.forbidden.untilIndex) {
+    for (const id of rules.forbidden.ids) logits[id] = -Infinity;
+  }
+  const allowed = rules.mask?.allowed(drafts) ?? null;
+  if (allowed !== null) applyMask(logits, allowed);
+}
+
+const NO_COUNTS: TokenHistory['outputCounts'] = new Map();
+
+function countOf(drafts: Int32Array): TokenHistory['outputCounts'] {
+  if (drafts.length === 0) return NO_COUNTS;
+  const counts = new Map<number, number>();
+  for (const id of drafts) counts.set(id, (counts.get(id) ?? 0) + 1);
+  return counts;
+}
+
+/** Each token of prompt, output and drafts once. */
+function penalizeRepetition(
+  logits: Float32Array,
+  { history, repetitionPenalty }: LogitsRules,
+  drafted: TokenHistory['outputCounts'],
+): void {
+  const { promptIds, outputCounts } = history;
+  const penalize = (id: number) => {
+    const logit = logits[id] ?? 0;
+    logits[id] = logit > 0 ? logit / repetitionPenalty : logit * repetitionPenalty;
+  };
+  for (const id of promptIds) penalize(id);
+  for (const id of outputCounts.keys()) if (!promptIds.has(id)) penalize(id);
+  for (const id of drafted.keys()) if (!promptIds.has(id) && !outputCounts.has(id)) penalize(id);
+}
+
+/** One rounding per token, whether it stands in the output or in the drafts: both must give the same logit. */
+function penalizeOutput(
+  logits: Float32Array,
+  { history, frequencyPenalty, presencePenalty }: LogitsRules,
+  drafted: TokenHistory['outputCounts'],
+): void {
+  const { outputCounts } = history;
+  const penalize = (id: number, count: number) => {
+    logits[id] = (logits[id] ?? 0) - (frequencyPenalty * count + presencePenalty);
+  };
+  for (const [id, count] of outputCounts) penalize(id, count + (drafted.get(id) ?? 0));
+  for (const [id, count] of drafted) if (!outputCounts.has(id)) penalize(id, count);
+}
+
+/** A word that is missing allows nothing. */
+function applyMask(logits: Float32Array, allowed: Uint32Array): void {
+  for (let start = 0, at = 0; start < logits.length; start += 32, at++) {
+    const word = allowed[at] ?? 0;
+    if (word === 0xffff_ffff) continue;
+    const end = Math.min(start + 32, logits.length);
+    if (word === 0) logits.fill(-Infinity, start, end);
+    else for (let id = start; id < end; id++) if (((word >>> (id & 31)) & 1) === 0) logits[id] = -Infinity;
+  }
+}
