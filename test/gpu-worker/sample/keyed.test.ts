@@ -37,7 +37,7 @@ describe.each<[string, number, Truncation]>([
 ])('%s', (_, size, limits) => {
   test('draws follow the exact distribution (chi-square)', () => {
     const row = rowOf(distribution(size));
-    const draws = Array.from({ length: 40_000 }, (_, index) => drawKeyed(row, limits, drawKey(seedKey(42), 0, index)));
+    const draws = Array.from({ length: 20_000 }, (_, index) => drawKeyed(row, limits, drawKey(seedKey(42), 0, index)));
     expect(misfit(draws, truncated(row.probs, limits))).toBeNull();
   });
 });
