@@ -20,7 +20,8 @@ test('golden files of both families and of the embedded model are there, 50 prom
   for (const name of goldenNames()) expect(golden(name).cases).toHaveLength(50);
 });
 
-describe.each(goldenNames())('%s draws the tokens of Hugging Face transformers', (name) => {
+// Seconds on an idle machine; a busy one must not turn slowness into a failure.
+describe.each(goldenNames())('%s draws the tokens of Hugging Face transformers', { timeout: 120_000 }, (name) => {
   const { cases } = golden(name);
   let runner: ModelRunner;
   let driver: Driver;
