@@ -29,10 +29,13 @@ export const subjects = {
   submit: (model: string, worker: string) => `${PREFIX}.submit.${token(model)}.${token(worker)}`,
   /** Frame batches to a gateway shard. */
   gateway: (shard: string) => `${PREFIX}.gateway.${token(shard)}`,
-  /** ack, cancel, replay, probe, drain to one worker. */
+  /** ack, cancel, replay, kv-snapshot, probe, drain to one worker. */
   control: (worker: string) => `${PREFIX}.control.${token(worker)}`,
   /** A probe here makes every worker send its heartbeat at once (roll call of a fresh gateway). */
   controlAll: `${PREFIX}.control.all`,
+  /** KV events of one worker for one shard, and of all workers. */
+  kv: (worker: string, shard: string) => `${PREFIX}.kv.${token(worker)}.${token(shard)}`,
+  kvOfAll: (shard: string) => `${PREFIX}.kv.*.${token(shard)}`,
   heartbeat: (worker: string) => `${PREFIX}.heartbeat.${token(worker)}`,
   heartbeats: `${PREFIX}.heartbeat.*`,
 } as const;

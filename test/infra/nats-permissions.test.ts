@@ -77,11 +77,11 @@ const MODEL = '0123456789abcdef';
 const ALLOWED = {
   worker: {
     subscribe: [subjects.submitAny(MODEL), subjects.submit(MODEL, 'w1'), subjects.control('w1'), subjects.controlAll],
-    publish: [subjects.gateway('s0'), subjects.heartbeat('w1'), 'mr.v1.kv.w1.s0', '_INBOX_gateway.abc'],
+    publish: [subjects.gateway('s0'), subjects.heartbeat('w1'), subjects.kv('w1', 's0'), '_INBOX_gateway.abc'],
     inbox: '_INBOX_worker.abc',
   },
   gateway: {
-    subscribe: [subjects.gateway('s0'), subjects.heartbeats, 'mr.v1.kv.w1.s0'],
+    subscribe: [subjects.gateway('s0'), subjects.heartbeats, subjects.kvOfAll('s0')],
     publish: [subjects.submitAny(MODEL), subjects.submit(MODEL, 'w1'), subjects.control('w1'), subjects.controlAll],
     inbox: '_INBOX_gateway.abc',
   },
