@@ -56,7 +56,10 @@ async function main(file: string): Promise<void> {
   const database = await miniflare.getD1Database('DB');
   await database.batch(seed.map(({ sql, values }) => database.prepare(sql).bind(...values)));
   await startFront(port, Number(url.port));
+  // In place of miniflare's own, which ends as if killed.
+  process.removeAllListeners('SIGTERM');
+  process.once('SIGTERM', () => void miniflare.dispose().finally(() => process.exit(0)));
 }
 
-// Miniflare's own hooks end workerd with this process.
+// However else this process ends, miniflare's hooks end workerd with it.
 await main(process.argv[2] ?? '');
