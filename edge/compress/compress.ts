@@ -1,0 +1,145 @@
+/** The one entry point of prompt compression: messages → fewer bytes of them. Pure; knows no HTTP, no key and no tokenizer. */
+import type { ChatMessage } from '../../shared/protocol.ts';
+import { ownWords } from './own-words.ts';
+import { holdsReference, RepeatIndex } from './repeats.ts';
+import { holdsGap, shorten, type Brief, type Shortened } from './shorten.ts';
+import { joinUnits, parseUnits } from './units.ts';
+
+export interface CompressionOptions {
+  /**
+   * `lossless`: canonical blanks and JSON, and exact repeats as references; `lossy`: sentences of context go as well, and
+   * system prompts stay byte for byte.
+   */
+  readonly mode: 'off' | 'lossless' | 'lossy';
+  /** In lossy mode: share of the droppable context that stays at least, MIN_RATE to 1. Droppable is what nothing protects. */
+  readonly rate: number;
+}
+
+export interface Compression {
+  /** A message that did not change is the same object. */
+  readonly messages: readonly ChatMessage[];
+  /** Of content, in UTF-8. */
+  readonly savedBytes: number;
+  /** At 4 bytes a token; only the worker, which has the tokenizer, knows better. */
+  readonly savedTokensEstimate: number;
+  /** Repeats that a reference stands for. */
+  readonly references: number;
+  readonly droppedSentences: number;
+}
+
+export const MIN_RATE = 0.2;
+const BYTES_PER_TOKEN = 4;
+
+/**
+ * Each message's result depends on it and those before it alone, so a conversation that grows keeps its prefix byte for
+ * byte; compressing a result again with the same options changes nothing. The assistant's messages are left as the model
+ * wrote them: their tokens are in its prefix cache. Throws RangeError for a rate out of range.
+ */
+export function compressMessages(messages: readonly ChatMessage[], options: CompressionOptions): Compression {
+  if (options.mode === 'lossy' && !(options.rate >= MIN_RATE && options.rate <= 1)) {
+    throw new RangeError(`rate is not from ${MIN_RATE} to 1`);
+  }
+  const none = { messages, savedBytes: 0, savedTokensEstimate: 0, references: 0, droppedSentences: 0 };
+  if (options.mode === 'off') return none;
+  const compressor = new Compressor(options);
+  const compressed = messages.map((message) => compressor.next(message));
+  const { savedBytes, references, droppedSentences } = compressor;
+  const savedTokensEstimate = Math.round(savedBytes / BYTES_PER_TOKEN);
+  return { messages: compressed, savedBytes, savedTokensEstimate, references, droppedSentences };
+}
+
+interface Rewritten {
+  readonly content: string;
+  readonly references: number;
+  readonly droppedSentences: number;
+}
+
+interface Outcome extends Rewritten {
+  /** The index of repeats holds `content` already. */
+  readonly isIndexed: boolean;
+  readonly question: string | null;
+}
+
+/** A conversation so far. All that later messages see is what an output says when it is read again. */
+class Compressor {
+  savedBytes = 0;
+  references = 0;
+  droppedSentences = 0;
+  readonly #options: CompressionOptions;
+  readonly #repeats = new RepeatIndex();
+  /** Of the user's last message with one. */
+  #question: string | null = null;
+
+  constructor(options: CompressionOptions) {
+    this.#options = options;
+  }
+
+  next(message: ChatMessage): ChatMessage {
+    const { role, content } = message;
+    const isUser = role === 'user';
+    const stays =
+      role === 'assistant' || (role === 'system' && this.#options.mode === 'lossy') || holdsReference(content);
+    const outcome = stays ? unchanged(content, isUser) : this.#compress(content, isUser);
+    if (!outcome.isIndexed) this.#repeats.add(outcome.content);
+    if (isUser) this.#question = outcome.question ?? this.#question;
+    if (outcome.content === content) return message;
+    this.savedBytes += utf8Bytes(content) - utf8Bytes(outcome.content);
+    this.references += outcome.references;
+    this.droppedSentences += outcome.droppedSentences;
+    return { ...message, content: outcome.content };
+  }
+
+  #compress(content: string, isUser: boolean): Outcome {
+    const units = parseUnits(content);
+    if (units.every(({ kind }) => kind === 'blank')) return unchanged(content, isUser);
+    const { flags, question } = isUser ? ownWords(units) : NOTHING_OWN;
+    const replaced = this.#repeats.replace(units, (i) => flags[i] === true);
+    const lossless = { content: joinUnits(replaced.units), references: replaced.references, droppedSentences: 0 };
+    const isFixed = (i: number) => flags[replaced.origins[i] ?? i] === true || replaced.sources.has(i);
+    const asked = isUser && !holdsGap(lossless.content) ? (question ?? this.#question) : null;
+    const lossy = this.#options.mode === 'lossy' && asked !== null ? this.#brief(asked, isFixed) : null;
+    const shortened = lossy === null ? null : shorten(replaced.units, lossy);
+    if (shortened === null && replaced.references === 0) {
+      this.#repeats.commit();
+      return { ...lossless, isIndexed: true, question };
+    }
+    this.#repeats.rollBack();
+    return shortened === null ? readAgain(lossless, isUser) : this.#withoutNewRepeats(lossless, shortened);
+  }
+
+  #brief(question: string, isFixed: Brief['isFixed']): Brief {
+    return { question, rate: this.#options.rate, isFixed };
+  }
+
+  /** Lines that equal lines above only since both are shortened become references as well. */
+  #withoutNewRepeats(lossless: Rewritten, { units, droppedSentences }: Shortened): Outcome {
+    const shortened = parseUnits(joinUnits(units));
+    const { flags, question } = ownWords(shortened);
+    const replaced = this.#repeats.replace(shortened, (i) => flags[i] === true);
+    const references = lossless.references + replaced.references;
+    const lossy = { content: joinUnits(replaced.units), references, droppedSentences };
+    if (replaced.references === 0) {
+      this.#repeats.commit();
+      return { ...lossy, isIndexed: true, question };
+    }
+    this.#repeats.rollBack();
+    return readAgain(lossy, true);
+  }
+}
+
+const NOTHING_OWN = { flags: [], question: null };
+
+function unchanged(content: string, isUser: boolean): Outcome {
+  return readAgain({ content, references: 0, droppedSentences: 0 }, isUser);
+}
+
+function readAgain(rewritten: Rewritten, isUser: boolean): Outcome {
+  const { question } = isUser ? ownWords(parseUnits(rewritten.content)) : NOTHING_OWN;
+  return { ...rewritten, isIndexed: false, question };
+}
+
+const encoder = new TextEncoder();
+
+function utf8Bytes(text: string): number {
+  return encoder.encode(text).length;
+}

@@ -1,0 +1,29 @@
+/** What no compression may touch: code, tables, JSON values, and in prose the spans that `proseSpans` finds. Knows no conversation. */
+import { scanJson } from './json.ts';
+import { proseSpans, type ProseKind } from './prose-spans.ts';
+import { parseUnits, type Unit } from './units.ts';
+
+/** Offsets in UTF-16 code units. */
+export interface Span {
+  readonly kind: ProseKind | 'code' | 'table' | 'json value';
+  readonly start: number;
+  readonly end: number;
+}
+
+/** In order, none within another. Each stands verbatim in a compressed message, or in the text a reference names. */
+export function protectedSpans(text: string): readonly Span[] {
+  return parseUnits(text).flatMap((unit) => spansOf(text, unit));
+}
+
+function spansOf(text: string, { kind, start, end, text: canonical, jsonAt }: Unit): readonly Span[] {
+  if (jsonAt !== null) {
+    const spans: Span[] = [];
+    scanJson(text, jsonAt, (from, to) => spans.push({ kind: 'json value', start: from, end: to }));
+    return spans;
+  }
+  if (kind === 'code' || kind === 'table') return [{ kind, start, end }];
+  if (kind !== 'prose') return [];
+  return proseSpans(canonical).map((span) => {
+    return { kind: span.kind, start: span.start + start, end: span.end + start };
+  });
+}

@@ -1,0 +1,164 @@
+/** Exact repeats of lines within a conversation, and the references that stand for them. Never reads a reference back. */
+import type { Unit } from './units.ts';
+
+/** What stands for a repeat is about 100 characters. */
+const MIN_REPEAT_CHARS = 240;
+/** A repeat begins with a line that can be told from others. */
+const MIN_FIRST_CHARS = 16;
+const [QUOTE_HEAD, QUOTE_TAIL] = [36, 24];
+const REFERENCE = '[same text as above: ';
+
+/** A message that holds this, ours or an imitation, is left as it is: nobody has to tell them apart. */
+export function holdsReference(text: string): boolean {
+  return text.includes(REFERENCE);
+}
+
+/** A unit of the output; `reference` stands for a run of units. */
+export type Written = Pick<Unit, 'text'> & { readonly kind: Unit['kind'] | 'reference' };
+
+export interface Replaced {
+  readonly units: readonly Written[];
+  /** Of each of `units`, the index that it had, or that its run began at. */
+  readonly origins: readonly number[];
+  readonly references: number;
+  /** Indices of `units` that references of this message point at: they must stay whole. */
+  readonly sources: ReadonlySet<number>;
+}
+
+interface Source {
+  /** Where the line stands first. */
+  readonly at: number;
+  /** Other lines have the same quote. */
+  readonly isAmbiguous: boolean;
+}
+
+/** Lines of a conversation's output so far. */
+export class RepeatIndex {
+  /** null: the end of a message. */
+  readonly #lines: (string | null)[] = [];
+  readonly #byQuote = new Map<string, Source>();
+  /** What `replace` added, newest last, so that it can be taken back. */
+  #journal: [quote: string, before: Source | undefined][] = [];
+  #messageStart = 0;
+
+  /** Takes in a whole message as it will be sent. */
+  add(content: string): void {
+    for (const line of content.split('\n')) this.#push(line);
+    this.commit();
+  }
+
+  /** Runs of whole lines that stand above already become references; `isFixed` units stay. Takes the result in. */
+  replace(units: readonly Unit[], isFixed: (index: number) => boolean): Replaced {
+    const written: Written[] = [];
+    const origins: number[] = [];
+    /** Index in `written` of each line of this message. */
+    const unitOfLine: number[] = [];
+    const sources = new Set<number>();
+    let references = 0;
+    const isFree = (i: number) => units[i] !== undefined && isReplaceable(units[i]) && !isFixed(i);
+    const write = (unit: Written, origin: number) => {
+      for (const line of unit.text.split('\n')) {
+        this.#push(line);
+        unitOfLine.push(written.length);
+      }
+      written.push(unit);
+      origins.push(origin);
+    };
+    for (let i = 0; i < units.length;) {
+      const run = this.#longestRun(units, i, isFree);
+      const unit = units[i];
+      if (unit === undefined) break;
+      if (run === null) {
+        write(unit, i);
+        i++;
+        continue;
+      }
+      for (let k = 0; k < run.count; k++) {
+        const source = unitOfLine[run.at + k - this.#messageStart];
+        if (source !== undefined) sources.add(source);
+      }
+      write({ kind: 'reference', text: referenceTo(unit.text, run.count) }, i);
+      references++;
+      i += run.count;
+    }
+    return { units: written, origins, references, sources };
+  }
+
+  /** What `replace` took in stays. */
+  commit(): void {
+    this.#lines.push(null);
+    this.#journal = [];
+    this.#messageStart = this.#lines.length;
+  }
+
+  /** As before `replace`. */
+  rollBack(): void {
+    for (const [quote, before] of this.#journal.toReversed()) {
+      if (before === undefined) this.#byQuote.delete(quote);
+      else this.#byQuote.set(quote, before);
+    }
+    this.#journal = [];
+    this.#lines.length = this.#messageStart;
+  }
+
+  #push(line: string): void {
+    const at = this.#lines.push(line) - 1;
+    if (line.length < MIN_FIRST_CHARS) return;
+    const quote = quoteOf(line);
+    const before = this.#byQuote.get(quote);
+    if (before !== undefined && (before.isAmbiguous || this.#lines[before.at] === line)) return;
+    this.#journal.push([quote, before]);
+    this.#byQuote.set(quote, { at: before?.at ?? at, isAmbiguous: before !== undefined });
+  }
+
+  /** Units from `i` on that equal lines above, from the first line with that quote on; null where that saves too little. */
+  #longestRun(
+    units: readonly Unit[],
+    i: number,
+    isFree: (index: number) => boolean,
+  ): { readonly at: number; readonly count: number } | null {
+    const first = units[i]?.text ?? '';
+    if (first.length < MIN_FIRST_CHARS || !isFree(i)) return null;
+    const source = this.#byQuote.get(quoteOf(first));
+    if (source === undefined || source.isAmbiguous || this.#lines[source.at] !== first) return null;
+    let [count, chars] = [1, first.length];
+    for (let k = 1; source.at + k < this.#lines.length && isFree(i + k); k++) {
+      const text = units[i + k]?.text ?? '';
+      if (this.#lines[source.at + k] !== text) break;
+      if (text === '') continue;
+      chars += text.length + 1;
+      count = k + 1;
+    }
+    return chars >= MIN_REPEAT_CHARS ? { at: source.at, count } : null;
+  }
+}
+
+/** Code and tables stay: whoever works on them needs them whole where they stand. */
+function isReplaceable({ kind, text }: Unit): boolean {
+  return (kind === 'prose' || kind === 'json' || kind === 'blank') && !text.startsWith(REFERENCE);
+}
+
+function referenceTo(firstLine: string, count: number): string {
+  return `${REFERENCE}the ${count === 1 ? 'line' : `${count} lines from`} "${quoteOf(firstLine)}"]`;
+}
+
+/** A short line whole, else its begin and its end. */
+function quoteOf(line: string): string {
+  if (line.length <= QUOTE_HEAD + QUOTE_TAIL) return line;
+  return `${wellFormedHead(line).trimEnd()} … ${wellFormedTail(line).trimStart()}`;
+}
+
+/** No surrogate pair is cut. */
+function wellFormedHead(line: string): string {
+  const isPair = isHighSurrogate(line.charCodeAt(QUOTE_HEAD - 1));
+  return line.slice(0, isPair ? QUOTE_HEAD - 1 : QUOTE_HEAD);
+}
+
+function wellFormedTail(line: string): string {
+  const from = line.length - QUOTE_TAIL;
+  return line.slice(isHighSurrogate(line.charCodeAt(from - 1)) ? from + 1 : from);
+}
+
+function isHighSurrogate(code: number): boolean {
+  return code >= 0xd800 && code <= 0xdbff;
+}

@@ -1,0 +1,125 @@
+/** Lossy: drops the sentences of a message's context that say least about its question. Knows no conversation. */
+import { proseSpans } from './prose-spans.ts';
+import { rankPassages } from './rank.ts';
+import type { Written } from './repeats.ts';
+import { sentencesOf, type Sentence } from './sentences.ts';
+import { ADDRESS, IMPERATIVES } from './words.ts';
+
+export interface Brief {
+  readonly question: string;
+  /** Share of the droppable text that stays at least, in characters. */
+  readonly rate: number;
+  /** Units that stay whole: the sender's own words, and lines that references point at. */
+  readonly isFixed: (index: number) => boolean;
+}
+
+export interface Shortened {
+  readonly units: readonly Written[];
+  readonly droppedSentences: number;
+}
+
+/** Stands for each run of dropped sentences, with blanks or line ends around it. */
+const GAP = '…';
+const STANDS_ALONE = /(?:^|\s)…(?:\s|$)/;
+const ENDS_IN_GAP = /(?:^|\s)…$/;
+/** Shorter sentences hardly save more than a gap costs. */
+const MIN_SENTENCE_CHARS = 24;
+/** With fewer sentences to choose from, nothing is dropped. */
+const MIN_SENTENCES = 4;
+const QUESTION = /[?？؟]/;
+const FIRST_WORD = /[a-z]+/i;
+
+/** A text with a gap, ours or not, is not shortened (again). */
+export function holdsGap(text: string): boolean {
+  return STANDS_ALONE.test(text);
+}
+
+interface Candidate extends Sentence {
+  readonly unit: number;
+  readonly isDroppable: boolean;
+  readonly stems: readonly number[];
+}
+
+/** Order is kept, gaps are marked, and what `proseSpans` finds keeps its whole sentence. null: nothing was dropped. */
+export function shorten(units: readonly Written[], { question, rate, isFixed }: Brief): Shortened | null {
+  const candidates: Candidate[] = [];
+  for (const [i, unit] of units.entries()) {
+    if (unit.kind === 'prose' && !isFixed(i)) addCandidates(candidates, unit.text, i);
+  }
+  const droppable = candidates.filter(({ isDroppable }) => isDroppable);
+  if (droppable.length < MIN_SENTENCES || rate >= 1) return null;
+  const scores = rankPassages(
+    candidates.map(({ stems }) => stems),
+    question,
+  );
+  const ranked = [...candidates.keys()].filter((i) => candidates[i]?.isDroppable);
+  // Of equals the later one goes: texts say the main thing first.
+  ranked.sort((a, b) => (scores[a] ?? 0) - (scores[b] ?? 0) || b - a);
+  let spare = (1 - rate) * droppable.reduce((sum, { start, end }) => sum + end - start, 0);
+  const dropped = new Map<number, Sentence[]>();
+  let droppedSentences = 0;
+  for (const i of ranked) {
+    const candidate = candidates[i];
+    if (candidate === undefined || candidate.end - candidate.start > spare) continue;
+    spare -= candidate.end - candidate.start;
+    droppedSentences++;
+    const ofUnit = dropped.get(candidate.unit);
+    if (ofUnit === undefined) dropped.set(candidate.unit, [candidate]);
+    else ofUnit.push(candidate);
+  }
+  return droppedSentences === 0 ? null : { units: withGaps(units, dropped), droppedSentences };
+}
+
+function addCandidates(candidates: Candidate[], text: string, unit: number): void {
+  const stems: number[] = [];
+  const spans = proseSpans(text, stems);
+  let [span, stem] = [0, 0];
+  for (const { start, end, isComplete } of sentencesOf(text)) {
+    while ((spans[span]?.end ?? Infinity) <= start) span++;
+    const isProtected = (spans[span]?.start ?? Infinity) < end;
+    const own: number[] = [];
+    for (; (stems[stem] ?? Infinity) < end; stem += 2) own.push(stems[stem + 1] ?? 0);
+    const isDroppable = !isProtected && saysLittleAlone(text, { start, end, isComplete });
+    candidates.push({ unit, start, end, isComplete, isDroppable, stems: own });
+  }
+}
+
+/** Whole, long enough, no question, and not a word to the model. */
+function saysLittleAlone(text: string, { start, end, isComplete }: Sentence): boolean {
+  if (!isComplete || end - start < MIN_SENTENCE_CHARS || QUESTION.test(text.slice(end - 3, end))) return false;
+  const sentence = text.slice(start, end);
+  return !IMPERATIVES.has(FIRST_WORD.exec(sentence)?.[0].toLowerCase() ?? '') && !ADDRESS.test(sentence);
+}
+
+function withGaps(units: readonly Written[], dropped: ReadonlyMap<number, readonly Sentence[]>): readonly Written[] {
+  const written: Written[] = [];
+  let blanks: Written[] = [];
+  for (const [i, unit] of units.entries()) {
+    if (unit.kind === 'blank') {
+      blanks.push(unit);
+      continue;
+    }
+    const sentences = dropped.get(i);
+    const text = sentences === undefined ? unit.text : gapped(unit.text, sentences);
+    // A line that is all gap, after a gap: one gap is enough.
+    const isMerged = text === GAP && ENDS_IN_GAP.test(written.at(-1)?.text ?? '');
+    if (!isMerged) written.push(...blanks, text === unit.text ? unit : { kind: 'prose', text });
+    blanks = [];
+  }
+  return [...written, ...blanks];
+}
+
+/** `sentences` in any order. */
+function gapped(text: string, sentences: readonly Sentence[]): string {
+  let kept = '';
+  let at = 0;
+  for (const { start, end } of sentences.toSorted((a, b) => a.start - b.start)) {
+    const between = text.slice(at, start);
+    at = end;
+    if (between.trim() === '' && kept.endsWith(GAP)) continue;
+    kept += between === '' || /\s$/.test(between) ? between + GAP : `${between} ${GAP}`;
+  }
+  const rest = text.slice(at);
+  const spaced = rest === '' || /^\s/.test(rest) ? rest : ` ${rest}`;
+  return (kept + spaced).trim() === GAP ? GAP : kept + spaced;
+}

@@ -1,0 +1,40 @@
+/** Compressed messages → what they say with every reference replaced by its text. Knows the references' wording, not how they are found. */
+import { holdsReference } from '../../../edge/compress/repeats.ts';
+import type { ChatMessage } from '../../../shared/protocol.ts';
+
+const REFERENCE = /^\[same text as above: the (?:line|(\d+) lines from) "(.*)"\]$/su;
+
+/** Contents, in order. `originals` tell which references are ours. Throws if one names no line above, or two. */
+export function expand(compressed: readonly ChatMessage[], originals: readonly ChatMessage[]): readonly string[] {
+  const above: string[][] = [];
+  return compressed.map(({ content }, i) => {
+    const isOurs = !holdsReference(originals[i]?.content ?? '');
+    const [seen, expanded]: [string[], string[]] = [[], []];
+    above.push(seen);
+    for (const line of content.split('\n')) {
+      const [, count = '1', quote] = (isOurs ? REFERENCE.exec(line) : null) ?? [];
+      if (quote === undefined) expanded.push(line);
+      else expanded.push(...linesNamed(above, quote, Number(count)));
+      seen.push(line);
+    }
+    return expanded.join('\n');
+  });
+}
+
+/** From the first line so called on; all lines so called must be equal. */
+function linesNamed(above: readonly (readonly string[])[], quote: string, count: number): readonly string[] {
+  const found = above.flatMap((lines) =>
+    lines.flatMap((line, at) => (isCalled(line, quote) ? [lines.slice(at, at + count)] : [])),
+  );
+  const [first] = found;
+  if (first === undefined || first.length < count) throw new Error(`nothing above is called "${quote}"`);
+  if (found.some(([line]) => line !== first[0])) throw new Error(`"${quote}" is said of two lines`);
+  return first;
+}
+
+function isCalled(line: string, quote: string): boolean {
+  const [, head, tail] = /^(.{0,36}) … (.{0,24})$/s.exec(quote) ?? [];
+  return (
+    line === quote || (line.length > 60 && head !== undefined && line.startsWith(head) && line.endsWith(tail ?? ''))
+  );
+}
