@@ -12,7 +12,8 @@ export interface Endpoint {
 
 const chunkSchema = v.object({
   choices: v.array(v.object({ delta: v.object({ content: v.optional(v.string()) }) })),
-  usage: v.optional(v.object({ completion_tokens: v.number() })),
+  // Null in every chunk but the last.
+  usage: v.nullish(v.object({ completion_tokens: v.number() })),
 });
 
 /** The tokens of the trace are counted from event ids and equal the usage that the stream reports. */

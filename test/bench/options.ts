@@ -66,7 +66,8 @@ export function readOptions(args: readonly string[]): BenchOptions | null {
   };
 }
 
-function list(name: Name, text: string): readonly string[] {
+/** Without repeats. */
+export function list(name: string, text: string): readonly string[] {
   const items = [...new Set(text.split(',').map((item) => item.trim()))].filter((item) => item !== '');
   if (items.length > 0) return items;
   throw new Error(`--${name} is empty: give at least one`);
@@ -77,7 +78,11 @@ function modelName(name: string): BenchModelName {
   throw new Error(`--models names "${name}": there are ${Object.keys(BENCH_MODELS).join(', ')}`);
 }
 
-function integer(name: Name, text: string, { min, max }: { readonly min: number; readonly max: number }): number {
+export function integer(
+  name: string,
+  text: string,
+  { min, max }: { readonly min: number; readonly max: number },
+): number {
   const value = Number(text);
   if (Number.isInteger(value) && value >= min && value <= max) return value;
   throw new Error(`--${name} is "${text}": it must be an integer from ${min} to ${max}`);

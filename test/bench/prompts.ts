@@ -9,7 +9,7 @@ export interface BenchPrompt {
   readonly ids: Int32Array;
 }
 
-const WORDS = (
+export const WORDS: readonly string[] = (
   'a as at by for from in into of on or the to with and are batch block cache call city count day draw each early ' +
   'edge engine every fast field first flow forest gate hand heat house idle join key lake large late layer leaf line ' +
   'long loop memory message mill model more morning new night number open order part path plan queue rain read river ' +

@@ -37,8 +37,8 @@ export function thisMachine(): Machine {
   };
 }
 
-const left = (title: string): Column => ({ title, align: 'left' });
-const right = (title: string): Column => ({ title, align: 'right' });
+export const left = (title: string): Column => ({ title, align: 'left' });
+export const right = (title: string): Column => ({ title, align: 'right' });
 const COLUMNS: readonly Column[] = [
   ...[left('model'), right('streams'), left('way'), right('tokens/s'), right('of engine')],
   ...[right('TTFT ms'), right('TTFT p99'), right('ITL ms'), right('ITL p99'), right('tokens/arrival')],
@@ -93,7 +93,8 @@ function ratioTo(cells: readonly Cell[], path: Cell): Spread | null {
   return spreadOf(path.rounds.map((each, i) => each.tokensPerSecond / (engine.rounds[i]?.tokensPerSecond ?? NaN)));
 }
 
-function rounded({ median, min, max }: Spread): Spread {
+/** To five digits. */
+export function rounded({ median, min, max }: Spread): Spread {
   const round = (value: number) => Number(value.toPrecision(5));
   return { median: round(median), min: round(min), max: round(max) };
 }
