@@ -7,6 +7,7 @@ import { EngineClient } from './engine/engine-client.ts';
 import { startHealth } from './health.ts';
 import { readGenerationDefaults } from './model/generation-config.ts';
 import { Metrics } from './metrics.ts';
+import { TokenBytes } from './text/detokenizer.ts';
 import { PromptEncoder } from './text/prompt.ts';
 import { startWatchdog } from './watchdog.ts';
 import { BusWorker } from './worker.ts';
@@ -55,6 +56,7 @@ class WorkerProcess {
     const worker = await BusWorker.start({
       ...{ config, engine, metrics: this.#metrics, log },
       encoder: new PromptEncoder(config.model, vocabSize),
+      tokenBytes: TokenBytes.fromFolder(config.model),
       defaults: readGenerationDefaults(config.model),
       onDrain: () => {
         if (this.#signals === 0) this.#shutdown('drain');

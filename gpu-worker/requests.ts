@@ -4,6 +4,8 @@ import type { Submit } from '../shared/protocol.ts';
 import { checkCapacity, checkLength, checkTokens, type AdmissionLimits, type AdmissionLoad } from './admission.ts';
 import type { EngineRequest, EngineSampling } from './engine/messages.ts';
 import type { GenerationDefaults } from './model/generation-config.ts';
+import { marksOf } from './prefix/prefix-mark.ts';
+import type { TokenBytes } from './text/detokenizer.ts';
 import type { PromptEncoder } from './text/prompt.ts';
 
 export interface RequestRules {
@@ -14,6 +16,7 @@ export interface RequestRules {
   /** What a request that says nothing gets. */
   readonly defaults: GenerationDefaults;
   readonly encoder: Pick<PromptEncoder, 'encode' | 'fewestTokens' | 'reasoning'>;
+  readonly tokenBytes: TokenBytes;
 }
 
 /** The engine's id of one attempt. */
@@ -32,6 +35,7 @@ export function toEngineRequest(
   }
   if (submit.deadlineMs <= now.nowMs) throw new MillraceError('deadline_exceeded', 'The request is past its deadline.');
   const { n } = submit.params;
+  const { tokenBytes } = rules;
   checkCapacity(rules.limits, now, n);
   const param = submit.prompt.type === 'chat' ? 'messages' : 'prompt';
   checkLength(rules.limits, { fewestTokens: rules.encoder.fewestTokens(submit.prompt), param });
@@ -50,6 +54,7 @@ export function toEngineRequest(
     deadlineMs: submit.deadlineMs,
     priority: submit.priority,
     reasoning: submit.prompt.type === 'chat' ? rules.encoder.reasoning(promptIds) : null,
+    ...(submit.blocks === undefined ? {} : { marks: marksOf(submit.prompt, submit.blocks, { promptIds, tokenBytes }) }),
   };
 }
 

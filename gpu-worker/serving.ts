@@ -4,6 +4,7 @@ import {
   PROTOCOL_VERSION,
   type FrameBatch,
   type Heartbeat,
+  type KvEvents,
   type Submit,
   type SubmitReply,
 } from '../shared/protocol.ts';
@@ -12,6 +13,8 @@ import type { Config } from './config.ts';
 import type { EngineClient, OutputsEvent } from './engine/engine-client.ts';
 import type { EngineLoad, RequestEnd } from './engine/messages.ts';
 import type { Metrics } from './metrics.ts';
+import { KvPublisher } from './prefix/kv-publisher.ts';
+import { PrefillQueue } from './prefix/prefill-queue.ts';
 import { toEngineRequest, type RequestRules } from './requests.ts';
 import type { StreamRecord } from './stream/stream-record.ts';
 import { Streams, type StreamTarget } from './stream/streams.ts';
@@ -25,10 +28,12 @@ export interface ServingParts {
   readonly epoch: string;
   readonly engine: ServingEngine;
   readonly encoder: RequestRules['encoder'];
+  readonly tokenBytes: RequestRules['tokenBytes'];
   readonly defaults: RequestRules['defaults'];
   readonly metrics: Metrics;
   readonly log: (entry: object) => void;
   readonly publish: (batch: FrameBatch) => void;
+  readonly publishKv: (events: KvEvents) => void;
 }
 
 const MAX_STREAM_BYTES = 256 * 1024 * 1024;
@@ -43,20 +48,23 @@ export class Serving {
   readonly streams: Streams;
   readonly #parts: ServingParts;
   readonly #rules: RequestRules;
+  readonly #kvEvents: KvPublisher;
+  readonly #prefill = new PrefillQueue();
   readonly #created = Math.floor(Date.now() / 1000);
   #load: EngineLoad = IDLE;
   #tokensPerSecond: number | null = null;
 
   constructor(parts: ServingParts) {
-    const { config, engine, epoch, encoder, defaults, publish } = parts;
+    const { config, engine, epoch, encoder, tokenBytes, defaults, publish, publishKv } = parts;
     const { workerId: worker, leaseMs, retainMs, maxWaiting, maxQueuedPrefillTokens, names } = config;
     this.#parts = parts;
     this.streams = new Streams({ worker, epoch, leaseMs, retainMs, maxBytes: MAX_STREAM_BYTES, publish });
+    this.#kvEvents = new KvPublisher({ worker, epoch, publish: publishKv });
     const { maxNumSeqs, maxModelLen, vocabSize, eosIds, kv } = engine.info;
     const { ttftMs } = config.policy;
     const kvTokens = kv.capacityTokens;
     const limits: AdmissionLimits = { maxNumSeqs, maxWaiting, maxQueuedPrefillTokens, maxModelLen, kvTokens, ttftMs };
-    this.#rules = { names, limits, vocabSize, eosIds, defaults, encoder };
+    this.#rules = { names, limits, vocabSize, eosIds, defaults, encoder, tokenBytes };
     engine.onOutputs((event) => this.#receive(event));
   }
 
@@ -80,12 +88,14 @@ export class Serving {
     }
     const nowMs = Date.now();
     const request = toEngineRequest(submit, this.#rules, { ...this.#admissionLoad(), nowMs });
-    const { promptIds, generatedIds } = request;
+    const { promptIds, generatedIds, marks = [] } = request;
     const { length: promptTokens } = promptIds;
     const identity = { id, attempt, promptTokens, choices: request.n, firstOffset: generatedIds.length };
     const record = this.streams.open(identity, { shard, shardEpoch, nowMs });
     // Now that its record is gone, the earlier attempt ends unheard.
     if (known !== undefined && !known.ended) this.#abort(known, 'Replaced by a later attempt.');
+    this.#kvEvents.want(shard, marks);
+    this.#prefill.add(request.id, promptTokens - this.#kvEvents.heldTokens(marks));
     this.#parts.engine.add(request);
     this.#parts.log({ event: 'admitted', request: id, attempt, tenant: submit.tenant, promptTokens });
     return this.#admitted(record);
@@ -101,6 +111,11 @@ export class Serving {
 
   replay(id: string, offsets: readonly number[], target: StreamTarget): boolean {
     return this.streams.replay(id, offsets, target);
+  }
+
+  /** Text blocks of this shard's requests that the KV cache holds. */
+  kvSnapshot(shard: string): KvEvents {
+    return this.#kvEvents.snapshot(shard);
   }
 
   /** Periodic: ends what nobody listens to, forgets what nobody will ask for. */
@@ -128,7 +143,8 @@ export class Serving {
     const { maxModelLen, maxNumSeqs, fingerprint, kv } = engine.info;
     const { completed, atMs } = engine.lastStep();
     const { running } = this.#load;
-    const { liveChoices, queuedPrefillTokens } = this.streams;
+    const waiting = Math.max(0, this.streams.liveChoices - running);
+    const { tokens: queuedPrefillTokens, tokensPerSecond: prefillTokensPerSecond } = this.#prefill;
     return {
       v: PROTOCOL_VERSION,
       worker: config.workerId,
@@ -138,7 +154,7 @@ export class Serving {
       status: this.draining ? 'draining' : 'ready',
       created: this.#created,
       limits: { maxSequences: maxNumSeqs, maxModelLen, kvTokens: kv.capacityTokens },
-      load: { running, waiting: Math.max(0, liveChoices - running), queuedPrefillTokens, kvTokens: this.#load.kv.live },
+      load: { running, waiting, queuedPrefillTokens, kvTokens: this.#load.kv.live, prefillTokensPerSecond },
       step: { completed, atMs },
     };
   }
@@ -163,13 +179,15 @@ export class Serving {
     this.#parts.engine.abort(engineId, 'request_cancelled', message);
   }
 
-  #receive({ deltas, ends, load, step }: OutputsEvent): void {
+  #receive({ deltas, ends, load, step, prefixes = null }: OutputsEvent): void {
     const { metrics } = this.#parts;
     this.#load = load;
     this.#takeIn(deltas, ends);
     metrics.load(load);
+    if (prefixes !== null) this.#kvEvents.receive(prefixes);
     if (step === null) return;
     metrics.step(step);
+    this.#prefill.observe(step);
     const ms = step.scheduleMs + step.runMs + step.sampleMs + step.commitMs;
     const pace = (step.tokens * 1000) / Math.max(0.01, ms);
     const before = this.#tokensPerSecond ?? pace;
@@ -180,6 +198,7 @@ export class Serving {
     const { metrics, log } = this.#parts;
     const nowMs = Date.now();
     for (const delta of deltas) metrics.delta(delta);
+    for (const { id } of [...deltas, ...ends]) this.#prefill.remove(id);
     for (const { record, end } of this.streams.receive(deltas, ends, nowMs)) {
       const finish = deltas.findLast((delta) => delta.id === end.id)?.finish ?? null;
       metrics.ended(end, finish ?? 'none');

@@ -4,13 +4,13 @@ import { connect } from '@nats-io/transport-node';
 import type { Msg, NatsConnection, Subscription } from '@nats-io/transport-node';
 import { ERRORS, MillraceError, toMillraceError } from '../shared/errors.ts';
 import * as protocol from '../shared/protocol.ts';
-import type { ControlReply, Heartbeat, Submit, SubmitReply } from '../shared/protocol.ts';
+import type { ControlReply, Heartbeat, KvEvents, Submit, SubmitReply } from '../shared/protocol.ts';
 import { modelKey, subjects, WORKER_QUEUE } from '../shared/subjects.ts';
 import { drainingError } from './admission.ts';
 import { Serving, type ServingParts } from './serving.ts';
 import { SubmitLine } from './submit-line.ts';
 
-export interface WorkerParts extends Omit<ServingParts, 'epoch' | 'publish'> {
+export interface WorkerParts extends Omit<ServingParts, 'epoch' | 'publish' | 'publishKv'> {
   /** A gateway asked for a drain: the process is to end. */
   readonly onDrain: () => void;
   /** The bus is lost for good. */
@@ -55,7 +55,8 @@ export class BusWorker {
     this.#parts = parts;
     this.#nats = nats;
     const publish = (batch: protocol.FrameBatch) => this.#publish(subjects.gateway(batch.shard), batch);
-    this.#serving = new Serving({ ...parts, epoch: randomUUID(), publish });
+    const publishKv = (events: KvEvents) => this.#publish(subjects.kv(events.worker, events.shard), events);
+    this.#serving = new Serving({ ...parts, epoch: randomUUID(), publish, publishKv });
     this.#subscribe();
     void this.#followConnection();
     this.#timers = [
@@ -196,7 +197,7 @@ export class BusWorker {
   }
 
   #onControl(message: Msg): void {
-    let reply: ControlReply | Heartbeat | null;
+    let reply: ControlReply | Heartbeat | KvEvents | null;
     try {
       reply = this.#control(message.data);
     } catch (thrown) {
@@ -207,7 +208,7 @@ export class BusWorker {
     if (reply !== null) respond(message, reply);
   }
 
-  #control(data: Uint8Array): ControlReply | Heartbeat | null {
+  #control(data: Uint8Array): ControlReply | Heartbeat | KvEvents | null {
     const control = protocol.decodeMessage(protocol.controlSchema, data);
     const nowMs = Date.now();
     switch (control.type) {
@@ -221,6 +222,8 @@ export class BusWorker {
       case 'probe':
         this.#beat();
         return this.#serving.heartbeat();
+      case 'kv-snapshot':
+        return this.#serving.kvSnapshot(control.shard);
       case 'drain':
         this.#parts.onDrain();
         return { ok: true };

@@ -38,16 +38,24 @@ class EngineThread {
   /** Runs until idle; commands that arrive meanwhile are taken between steps, without the event loop. */
   #wake(command: EngineCommand): void {
     this.#apply(command);
-    while (!this.#stopped && this.#engine.busy) {
-      this.#clock.begin(Date.now());
-      const outputs = this.#engine.step();
-      this.#clock.end(Date.now());
-      this.#post({ type: 'outputs', ...outputs, load: this.#engine.load });
+    for (let idle = false; !this.#stopped;) {
+      if (this.#engine.busy) {
+        this.#step();
+        idle = false;
+      } else if (!this.#engine.checkPrefixes(!idle)) break;
+      else idle = true;
       this.#takeCommands();
     }
     this.#flush();
     const broken = this.#stopped ? [] : this.#engine.violations();
     if (broken.length > 0) throw new Error(`engine invariants broken: ${broken.join('; ')}`);
+  }
+
+  #step(): void {
+    this.#clock.begin(Date.now());
+    const outputs = this.#engine.step();
+    this.#clock.end(Date.now());
+    this.#post({ type: 'outputs', ...outputs, load: this.#engine.load });
   }
 
   #takeCommands(): void {
@@ -64,7 +72,7 @@ class EngineThread {
 
   #flush(): void {
     const outputs = this.#engine.takeOutputs();
-    if (outputs.ends.length === 0) return;
+    if (outputs.ends.length === 0 && outputs.prefixes === null) return;
     this.#post({ type: 'outputs', ...outputs, load: this.#engine.load, step: null });
   }
 

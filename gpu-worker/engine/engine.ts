@@ -4,6 +4,8 @@ import { toMillraceError, type ErrorCode } from '../../shared/errors.ts';
 import { createKvCache } from '../kv/create.ts';
 import type { KvCache } from '../kv/kv-cache.ts';
 import type { LogitsMask } from '../sample/logits-rules.ts';
+import { MarkTable } from '../prefix/mark-table.ts';
+import type { PrefixChanges } from '../prefix/prefix-mark.ts';
 import { Speculation } from '../speculate/speculation.ts';
 import type { TokenBytes } from '../text/detokenizer.ts';
 import type { EnginePolicy } from './engine-options.ts';
@@ -30,7 +32,17 @@ export interface EngineOutputs {
   readonly deltas: readonly ChoiceDelta[];
   readonly ends: readonly RequestEnd[];
   readonly step: StepStats | null;
+  /** News of marked prefixes. */
+  readonly prefixes: PrefixChanges | null;
 }
+
+/** Marked prefixes kept track of. */
+const MAX_MARKS = 4096;
+/** Prompts with marks may have so many times the tokens of the KV cache: they share prefixes. */
+const MARKED_TOKENS_FACTOR = 4;
+/** Time for looking after marks: with every step, and at once when nothing runs. Milliseconds. */
+const MARKS_STEP_MS = 0.25;
+const MARKS_IDLE_MS = 2;
 
 interface LaunchedStep {
   readonly planned: PlannedStep;
@@ -44,6 +56,7 @@ export class Engine {
   readonly #kv: KvCache;
   readonly #meter: StepMeter;
   readonly #scheduler: Scheduler;
+  readonly #marks: MarkTable;
   readonly #requests = new Map<string, RequestOutput>();
   readonly #launched: LaunchedStep[] = [];
   #deltas: ChoiceDelta[] = [];
@@ -56,6 +69,8 @@ export class Engine {
     this.#parts = parts;
     this.#kv = createKvCache(layout, runner.info.maxNumSeqs);
     const maxNumSeqs = Math.max(1, Math.floor(runner.info.maxNumSeqs * MODES[policy.mode].maxSequencesFactor));
+    const maxTokens = MARKED_TOKENS_FACTOR * layout.capacityTokens;
+    this.#marks = new MarkTable({ kv: this.#kv, maxMarks: MAX_MARKS, maxTokens, now: () => performance.now() });
     this.#meter = new StepMeter(policy, maxStepTokens);
     this.#scheduler = new Scheduler({
       ...{ kv: this.#kv, maxNumSeqs, maxModelLen, maskFor, prefixCaching: policy.prefixCaching },
@@ -87,6 +102,7 @@ export class Engine {
     }
     const output = new RequestOutput(request, this.#scheduler.add(request), this.#parts.tokenBytes);
     this.#requests.set(request.id, output);
+    if (this.#parts.policy.prefixCaching) this.#marks.add(request);
   }
 
   /** Ends a request with an error output; unknown ids are ignored (it may just have ended). */
@@ -105,12 +121,18 @@ export class Engine {
     } catch (thrown) {
       this.#failStep(thrown);
     }
+    this.#marks.check(MARKS_STEP_MS);
     return { ...this.takeOutputs(), step };
   }
 
+  /** While nothing runs: looks after some of the marked prefixes; true when there are more. `afresh`: begins with all. */
+  checkPrefixes(afresh: boolean): boolean {
+    return this.#marks.check(MARKS_IDLE_MS, afresh);
+  }
+
   /** Outputs since the last call, for commands that ended requests between steps. */
-  takeOutputs(): { readonly deltas: readonly ChoiceDelta[]; readonly ends: readonly RequestEnd[] } {
-    const taken = { deltas: this.#deltas, ends: this.#ends };
+  takeOutputs(): Omit<EngineOutputs, 'step'> {
+    const taken = { deltas: this.#deltas, ends: this.#ends, prefixes: this.#marks.take() };
     this.#deltas = [];
     this.#ends = [];
     return taken;
@@ -153,6 +175,7 @@ export class Engine {
   #emit(drawn: DrawnTokens): void {
     const { sequence } = drawn;
     const output = this.#requests.get(sequence.request.id);
+    this.#marks.settle(sequence.request.id);
     const delta = output?.push(drawn) ?? null;
     if (output === undefined || delta === null) return;
     this.#deltas.push(delta);
@@ -166,6 +189,7 @@ export class Engine {
   #fail(output: RequestOutput, { code, message }: Reason): void {
     for (const sequence of output.open) this.#scheduler.finish(sequence);
     this.#requests.delete(output.request.id);
+    this.#marks.settle(output.request.id);
     this.#ends.push({ type: 'error', id: output.request.id, code, message, usage: output.usage });
   }
 

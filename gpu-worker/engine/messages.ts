@@ -1,6 +1,7 @@
 /** What crosses between the worker's main thread and its engine thread. Plain structured-cloneable values. */
 import type { ErrorCode } from '../../shared/errors.ts';
 import type { DrawnLogprobs, FinishReason, Timings, Usage } from '../../shared/protocol.ts';
+import type { PrefixChanges, PrefixMark } from '../prefix/prefix-mark.ts';
 import type { RunnerInfo } from './runner.ts';
 import type { StepCoefficients } from './step-cost.ts';
 
@@ -53,6 +54,8 @@ export interface EngineRequest {
   readonly priority: number;
   /** The output begins inside the model's reasoning (its template opened it); null: this model has no such marks. */
   readonly reasoning: 'open' | 'closed' | null;
+  /** Prefixes of the prompt whose KV events are wanted, shortest first. */
+  readonly marks?: readonly PrefixMark[];
 }
 
 export type EngineCommand =
@@ -132,6 +135,8 @@ export type EngineEvent =
       readonly ends: readonly RequestEnd[];
       readonly load: EngineLoad;
       readonly step: StepStats | null;
+      /** News of marked prefixes, if any. */
+      readonly prefixes?: PrefixChanges | null;
     }
   /** The engine cannot go on (load failed, invariants broken); the thread ends after this. */
   | { readonly type: 'fatal'; readonly message: string };

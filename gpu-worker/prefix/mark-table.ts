@@ -79,11 +79,11 @@ export class MarkTable {
     this.#bound();
   }
 
-  /** Asks about some prompts, for `budgetMs`; true when the round goes on. `force`: a new round is due anyway. */
-  check(budgetMs: number, force = false): boolean {
+  /** Asks about some prompts, for `budgetMs`; true when there are more in this round. `afresh`: a new round begins. */
+  check(budgetMs: number, afresh = false): boolean {
     const begin = this.#options.now();
-    if (this.#round.length === 0) {
-      if (!force && begin - this.#roundAtMs < ROUND_INTERVAL_MS) return false;
+    const due = this.#round.length === 0 && begin - this.#roundAtMs >= ROUND_INTERVAL_MS;
+    if (due || afresh) {
       this.#roundAtMs = begin;
       this.#round = [...this.#prompts];
     }

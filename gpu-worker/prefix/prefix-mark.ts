@@ -26,8 +26,13 @@ interface Tokenized {
  * A message's text is searched in the bytes of the tokens, after the one before it: that needs nothing of templates,
  * but a text that they or the tokenizer change is not found. Blocks without a place, or out of order, are left out.
  */
-export function marksOf(prompt: Prompt, blocks: readonly BlockEnd[], { promptIds, tokenBytes }: Tokenized): PrefixMark[] {
+export function marksOf(
+  prompt: Prompt,
+  blocks: readonly BlockEnd[],
+  { promptIds, tokenBytes }: Tokenized,
+): PrefixMark[] {
   const marks: PrefixMark[] = [];
+  if (blocks.length === 0) return marks;
   const mark = (hash: string, tokens: number) => {
     const before = marks.at(-1)?.tokens ?? LEAST_TOKENS - 1;
     if (tokens > before && tokens <= promptIds.length) marks.push({ hash, tokens });

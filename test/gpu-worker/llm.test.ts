@@ -11,6 +11,7 @@ import { toEngineRequest } from '../../gpu-worker/requests.ts';
 import { PromptEncoder } from '../../gpu-worker/text/prompt.ts';
 import { PROTOCOL_VERSION, type Submit } from '../../shared/protocol.ts';
 import { DEFAULT_SAMPLING } from '../../shared/sampling.ts';
+import { BYTE_TOKENS } from '../support/engine-world.ts';
 import { thrownBy } from '../support/thrown.ts';
 
 const model = 'test/fixtures/tiny-llama';
@@ -139,7 +140,7 @@ describe('generate', () => {
         ttftMs: null,
       },
     };
-    const rules = { names: ['m'], limits, vocabSize, eosIds, defaults, encoder };
+    const rules = { names: ['m'], limits, vocabSize, eosIds, defaults, encoder, tokenBytes: BYTE_TOKENS };
     const idle = { live: 0, queuedPrefillTokens: 0, tokensPerSecond: null, draining: false, nowMs: 0 };
     const { id: _, cacheSalt: _salt, ...served } = toEngineRequest(submit, rules, idle);
     const made = new RequestMaker(llm.info, encoder, defaults).make({

@@ -7,6 +7,7 @@ import { startNats, type NatsServer } from '../../../infra/dev/nats.ts';
 import { MillraceError } from '../../../shared/errors.ts';
 import type { Prompt } from '../../../shared/protocol.ts';
 import { modelKey, subjects } from '../../../shared/subjects.ts';
+import { BYTE_TOKENS } from '../../support/engine-world.ts';
 import { HandGateway } from '../../support/hand-gateway.ts';
 import { ScriptedEngine } from '../../support/scripted-engine.ts';
 import { until } from '../../support/stack.ts';
@@ -43,6 +44,7 @@ async function startBusWorker(flags: readonly string[] = []): Promise<BusWorker>
       config,
       engine,
       encoder,
+      tokenBytes: BYTE_TOKENS,
       defaults: PLAIN_DEFAULTS,
       metrics: new Metrics(),
       log: (entry: object) => void logs.push({ ...entry }),
@@ -300,6 +302,14 @@ test('wrong credentials are an error at the start, not a worker that waits for e
   if (config === null) throw new Error('no config');
   const none = () => {};
   const hooks = { log: none, onDrain: none, onLost: none };
-  const parts = { config, engine, encoder, defaults: PLAIN_DEFAULTS, metrics: new Metrics(), ...hooks };
+  const parts = {
+    config,
+    engine,
+    encoder,
+    tokenBytes: BYTE_TOKENS,
+    defaults: PLAIN_DEFAULTS,
+    metrics: new Metrics(),
+    ...hooks,
+  };
   await expect(BusWorker.start(parts)).rejects.toThrow(/authorization/i);
 });
