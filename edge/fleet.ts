@@ -1,10 +1,11 @@
 /** A gateway's view of its workers over the bus: who lives, submit, control, and what their frames say to live requests. */
 import { MillraceError } from '../shared/errors.ts';
 import * as protocol from '../shared/protocol.ts';
-import type { FrameBatch, Heartbeat, Submit, SubmitReply } from '../shared/protocol.ts';
+import type { FrameBatch, Heartbeat, KvEvents, Submit, SubmitReply } from '../shared/protocol.ts';
 import { modelKey, subjects } from '../shared/subjects.ts';
 import { NoResponders, type Bus } from './bus.ts';
 import type { LiveRequest } from './live-request.ts';
+import { lookupOf, PrefixRouter, type Lookup } from './prefix/router.ts';
 import { Registry } from './registry.ts';
 import { WorkerLinks } from './worker-links.ts';
 
@@ -28,9 +29,12 @@ export interface FleetOptions {
 export class Fleet {
   readonly #options: FleetOptions;
   readonly #registry = new Registry();
+  readonly #router = new PrefixRouter();
   readonly #links = new WorkerLinks();
   readonly #live = new Map<string, LiveRequest>();
   #probing = new Set<string>();
+  /** Workers that were asked for a snapshot of their prefixes. */
+  #asked = new Set<string>();
 
   /** Subscribes and calls the roll. */
   static async start(options: FleetOptions): Promise<Fleet> {
@@ -44,6 +48,9 @@ export class Fleet {
     });
     bus.subscribe(subjects.gateway(shard), (data) => {
       fleet.#guard(() => fleet.#batch(protocol.decodeMessage(protocol.frameBatchSchema, data)));
+    });
+    bus.subscribe(subjects.kvOfAll(shard), (data) => {
+      fleet.#guard(() => fleet.#kvEvents(protocol.decodeMessage(protocol.kvEventsSchema, data)));
     });
     bus.publish(subjects.controlAll, { v: protocol.PROTOCOL_VERSION, type: 'probe' });
     await Promise.race([heard, sleep(ROLL_CALL_MS)]);
@@ -64,18 +71,23 @@ export class Fleet {
     submit: Submit,
     open: (worker: string, epoch: string) => LiveRequest,
   ): Promise<{ admitted: Admitted; live: LiveRequest }> {
-    const candidates = this.#registry.candidates(submit.model, Date.now(), Math.random);
+    const lookup = lookupOf(submit);
+    const job: Submit = { ...submit, blocks: lookup.blocks.map(({ hash, message, end }) => ({ hash, message, end })) };
+    const { n } = submit.params;
     let refusal = this.#noWorker(submit.model);
-    for (const { worker, epoch, models } of candidates) {
+    for (const heartbeat of this.#candidates(submit.model, lookup)) {
+      const { worker, epoch, models } = heartbeat;
       const live = open(worker, epoch);
       this.#live.set(submit.id, live);
       this.#links.expect(worker, epoch, Date.now());
+      this.#router.sent(lookup, heartbeat, { n, nowMs: Date.now() });
       try {
         const subject = subjects.submit(modelKey(models[0] ?? submit.model), worker);
-        const data = await this.#options.bus.request(subject, submit, SUBMIT_TIMEOUT_MS);
+        const data = await this.#options.bus.request(subject, job, SUBMIT_TIMEOUT_MS);
         const reply = protocol.decodeMessage(protocol.submitReplySchema, data);
         if (reply.type === 'admitted') {
           if (live.renew(reply.epoch)) void this.replay(live);
+          this.#router.admitted(lookup, reply.promptTokens);
           return { admitted: reply, live };
         }
         const { code, message, param, retryAfterMs } = reply;
@@ -86,6 +98,7 @@ export class Fleet {
         else void this.cancel(worker, submit.id);
       }
       this.#live.delete(submit.id);
+      this.#router.refused(lookup, worker, n);
       if (!['slow_down', 'draining', 'no_worker'].includes(refusal.code)) break;
     }
     throw refusal;
@@ -126,6 +139,13 @@ export class Fleet {
     }
   }
 
+  /** In the order to try them; a prompt too short to have blocks goes by load alone. */
+  #candidates(model: string, lookup: Lookup): readonly Heartbeat[] {
+    const nowMs = Date.now();
+    if (lookup.blocks.length === 0) return this.#registry.candidates(model, nowMs, Math.random);
+    return this.#router.route(lookup, this.#registry.ready(model, nowMs), { nowMs, random: Math.random });
+  }
+
   #noWorker(model: string): MillraceError {
     const models = [...new Set(this.workers().flatMap((worker) => worker.models))];
     if (models.length === 0) return new MillraceError('no_worker', 'No worker is available. Try again shortly.');
@@ -139,6 +159,26 @@ export class Fleet {
     this.#links.heard(heartbeat.worker, nowMs);
     const replaced = this.#registry.see(heartbeat, nowMs);
     if (replaced !== null) this.#lose(heartbeat.worker, (live) => live.epoch === replaced);
+    if (this.#router.heartbeat(heartbeat, nowMs)) void this.#askPrefixes(heartbeat.worker);
+  }
+
+  #kvEvents(events: KvEvents): void {
+    if (this.#router.receive(events)) void this.#askPrefixes(events.worker);
+  }
+
+  /** One question at a time; after one without an answer the next heartbeat brings another. */
+  async #askPrefixes(worker: string): Promise<void> {
+    if (this.#asked.has(worker)) return;
+    this.#asked.add(worker);
+    try {
+      const ask = { v: protocol.PROTOCOL_VERSION, type: 'kv-snapshot', shard: this.#options.shard };
+      const data = await this.#options.bus.request(subjects.control(worker), ask, CONTROL_TIMEOUT_MS);
+      this.#router.restore(protocol.decodeMessage(protocol.kvEventsSchema, data));
+    } catch {
+      // A worker that knows no such question is routed to by its load.
+    } finally {
+      this.#asked.delete(worker);
+    }
   }
 
   #batch(batch: FrameBatch): void {
@@ -149,7 +189,9 @@ export class Fleet {
     for (const frame of batch.frames) {
       const live = this.#live.get(frame.id);
       if (live === undefined || !live.runsOn(batch)) continue;
+      const ended = live.ended;
       if (!live.accept(frame, nowMs)) behind.add(live);
+      if (live.ended && !ended) this.#router.ended(live.worker, live.offsets.length);
     }
     if (gap) for (const live of this.#live.values()) if (live.runsOn(batch) && !live.ended) behind.add(live);
     for (const live of behind) void this.replay(live);
@@ -195,6 +237,7 @@ export class Fleet {
   /** What ran on it, or on its replaced incarnation, is lost. */
   #lose(worker: string, isLost: (live: LiveRequest) => boolean = () => true): void {
     this.#links.forget(worker);
+    this.#router.forget(worker);
     for (const live of this.#live.values()) {
       if (live.worker !== worker || !isLost(live)) continue;
       live.fail(new MillraceError('worker_lost', 'The worker of this request was lost.'), Date.now());

@@ -25,13 +25,17 @@ export class Registry {
     return entries.map(({ heartbeat }) => heartbeat);
   }
 
+  /** Workers of `model` that take requests. */
+  ready(model: string, nowMs: number): readonly Heartbeat[] {
+    return this.alive(nowMs).filter(({ status, models }) => status === 'ready' && models.includes(model));
+  }
+
   /**
    * Workers of `model` in the order to try them: the better of two random ones first (power of two choices: many
    * gateways with old figures must not all pick the same), then the rest by load.
    */
   candidates(model: string, nowMs: number, random: () => number): readonly Heartbeat[] {
-    const ready = this.alive(nowMs).filter(({ status, models }) => status === 'ready' && models.includes(model));
-    const byLoad = ready.toSorted((a, b) => pressure(a) - pressure(b));
+    const byLoad = this.ready(model, nowMs).toSorted((a, b) => pressure(a) - pressure(b));
     if (byLoad.length < 3) return byLoad;
     const pick = () => Math.floor(random() * byLoad.length);
     const first = byLoad[Math.min(pick(), pick())];

@@ -144,7 +144,8 @@ export class Serving {
     const { completed, atMs } = engine.lastStep();
     const { running } = this.#load;
     const waiting = Math.max(0, this.streams.liveChoices - running);
-    const { tokens: queuedPrefillTokens, tokensPerSecond: prefillTokensPerSecond } = this.#prefill;
+    const queuedPrefillTokens = this.#prefill.tokens;
+    const prefillTokensPerSecond = this.#prefill.tokensPerSecond(Date.now());
     return {
       v: PROTOCOL_VERSION,
       worker: config.workerId,
@@ -187,7 +188,7 @@ export class Serving {
     if (prefixes !== null) this.#kvEvents.receive(prefixes);
     if (step === null) return;
     metrics.step(step);
-    this.#prefill.observe(step);
+    this.#prefill.observe(step, Date.now());
     const ms = step.scheduleMs + step.runMs + step.sampleMs + step.commitMs;
     const pace = (step.tokens * 1000) / Math.max(0.01, ms);
     const before = this.#tokensPerSecond ?? pace;

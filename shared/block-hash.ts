@@ -8,7 +8,7 @@ import type { ChatMessage, Prompt } from './protocol.ts';
 export const MAX_BLOCKS = 256;
 /** Size of the first blocks: UTF-16 units of text, token ids. */
 const TEXT_BLOCK = 1024;
-const TOKEN_BLOCK = 256;
+const TOKEN_BLOCK = 128;
 /** Blocks grow to this part of what comes before them, so that a long prompt needs few. A power of two. */
 const GROWTH_SHIFT = 6;
 /** A message's end cuts a block that is this part of a whole one at least. A power of two. */

@@ -116,7 +116,7 @@ export const heartbeatSchema = v.object({
     /** Prompt tokens admitted and not computed, without those expected from the prefix cache. */
     queuedPrefillTokens: count,
     kvTokens: count,
-    /** Recent pace of prompts alone; null or left out before there is a figure. */
+    /** Recent pace of prompts alone; null or left out while there is no figure. */
     prefillTokensPerSecond: v.optional(v.nullable(v.pipe(millis, v.minValue(0)))),
   }),
   /** Completed steps and when the last one ended (Unix ms), so that a hung engine shows. */

@@ -3,6 +3,10 @@ import type { StepStats } from '../engine/messages.ts';
 
 /** Share of the past that each step of prompts leaves in the pace. */
 const PACE_MEMORY = 0.9;
+/** Steps with fewer prompt tokens take as long as empty ones: they say nothing of a long prompt. */
+const LEAST_TOKENS = 64;
+/** An old pace is none: a worker that seemed slow is tried again. Milliseconds. */
+const PACE_TTL_MS = 30_000;
 
 export class PrefillQueue {
   /** By engine id. */
@@ -10,14 +14,15 @@ export class PrefillQueue {
   #tokens = 0;
   #paceTokens = 0;
   #paceMs = 0;
+  #paceAtMs = Number.NEGATIVE_INFINITY;
 
   get tokens(): number {
     return this.#tokens;
   }
 
-  /** Null before there is a figure. */
-  get tokensPerSecond(): number | null {
-    return this.#paceMs > 0 ? (this.#paceTokens * 1000) / this.#paceMs : null;
+  /** Null while there is no recent figure. */
+  tokensPerSecond(nowMs: number): number | null {
+    return nowMs - this.#paceAtMs < PACE_TTL_MS ? (this.#paceTokens * 1000) / Math.max(0.01, this.#paceMs) : null;
   }
 
   add(id: string, tokens: number): void {
@@ -32,11 +37,11 @@ export class PrefillQueue {
     this.#waiting.delete(id);
   }
 
-  /** Long steps count for more: short ones say little of what a long prompt takes. */
-  observe({ tokens, decodeRows, draftedTokens, ...ms }: StepStats): void {
-    // Steps that mostly decode say nothing of prompts.
-    if (decodeRows + draftedTokens > tokens / 2) return;
+  observe({ tokens, decodeRows, draftedTokens, ...ms }: StepStats, nowMs: number): void {
+    const prefill = tokens - decodeRows - draftedTokens;
+    if (prefill < Math.max(LEAST_TOKENS, tokens / 2)) return;
     this.#paceTokens = this.#paceTokens * PACE_MEMORY + tokens;
     this.#paceMs = this.#paceMs * PACE_MEMORY + ms.scheduleMs + ms.runMs + ms.sampleMs + ms.commitMs;
+    this.#paceAtMs = nowMs;
   }
 }

@@ -46,9 +46,9 @@ describe('cuts', () => {
     for (const block of blocks) expect(v.is(blockEndSchema, block)).toBe(true);
   });
 
-  test('of token prompts every 256 ids', () => {
+  test('of token prompts every 128 ids', () => {
     const ids = Array.from({ length: 600 }, (_, i) => i);
-    expect(blocksOf(tokens(ids), 's').map(({ end }) => end)).toEqual([256, 512, 600]);
+    expect(blocksOf(tokens(ids), 's').map(({ end }) => end)).toEqual([128, 256, 384, 512, 600]);
   });
 
   test('never inside a character', () => {

@@ -101,11 +101,14 @@ test('the prefill queue counts what is to be computed, and learns the pace from 
   queue.remove('a');
   queue.remove('nobody');
   expect(queue.tokens).toBe(50);
-  expect(queue.tokensPerSecond).toBeNull();
-  queue.observe({ ...step, tokens: 1000, runMs: 100 });
-  expect(queue.tokensPerSecond).toBe(10_000);
-  queue.observe({ ...step, tokens: 20, decodeRows: 15, runMs: 100 });
-  expect(queue.tokensPerSecond).toBe(10_000);
-  for (let i = 0; i < 100; i++) queue.observe({ ...step, tokens: 1000, runMs: 200 });
-  expect(queue.tokensPerSecond).toBeCloseTo(5000, 0);
+  expect(queue.tokensPerSecond(0)).toBeNull();
+  queue.observe({ ...step, tokens: 1000, runMs: 100 }, 0);
+  expect(queue.tokensPerSecond(0)).toBe(10_000);
+  // Mostly decodes, and hardly anything at all.
+  queue.observe({ ...step, tokens: 200, decodeRows: 150, runMs: 100 }, 0);
+  queue.observe({ ...step, tokens: 12, runMs: 100 }, 0);
+  expect(queue.tokensPerSecond(29_000)).toBe(10_000);
+  expect(queue.tokensPerSecond(31_000)).toBeNull();
+  for (let i = 0; i < 100; i++) queue.observe({ ...step, tokens: 1000, runMs: 200 }, 40_000);
+  expect(queue.tokensPerSecond(40_000)).toBeCloseTo(5000, 0);
 });

@@ -70,7 +70,7 @@ test('a conversation that grows keeps its marks, up to the tokens around a cut',
 
 test('token prompts are marked to the token', () => {
   const ids = Array.from({ length: 700 }, (_, i) => i % 200);
-  expect(marked({ type: 'tokens', ids }).marks.map(({ tokens }) => tokens)).toEqual([256, 512, 700]);
+  expect(marked({ type: 'tokens', ids }).marks.map(({ tokens }) => tokens)).toEqual([128, 256, 384, 512, 640, 700]);
 });
 
 describe('what has no place is left out', () => {

@@ -1,0 +1,132 @@
+/** Where a prompt should go: what each worker holds of it, blended with its load. Counts what this gateway sent since the last heartbeats. Knows no NATS. */
+import { blocksOf, promptSize, type PromptBlock } from '../../shared/block-hash.ts';
+import type { Heartbeat, KvEvents, Prompt, Submit } from '../../shared/protocol.ts';
+import { DEFAULT_PACE, rank, type Candidate } from './score.ts';
+import { WorkerPrefixes } from './worker-prefixes.ts';
+
+/** Units of text in a token before any prompt was counted, and the weight of the newest prompt later. */
+const UNITS_PER_TOKEN = 4;
+const RATIO_WEIGHT = 0.05;
+
+/** A prompt on its way to a worker. */
+export interface Lookup {
+  readonly blocks: readonly PromptBlock[];
+  /** Units of text, or tokens. */
+  readonly size: number;
+  readonly inTokens: boolean;
+}
+
+/** A worker's load as it is thought to be now. */
+interface LoadView {
+  queuedTokens: number;
+  atMs: number;
+  /** Sequences begun here since the heartbeat, less those that ended. */
+  sequences: number;
+}
+
+/** What the prefix cache of a worker tells apart: the template's values change the prompt too. */
+export function lookupOf({
+  prompt,
+  tenant,
+  cacheSalt,
+  templateValues,
+}: Pick<Submit, 'prompt' | 'tenant' | 'cacheSalt' | 'templateValues'>): Lookup {
+  const salt = JSON.stringify([tenant, cacheSalt, Object.entries(templateValues).toSorted()]);
+  return { blocks: blocksOf(prompt, salt), size: promptSize(prompt), inTokens: isTokens(prompt) };
+}
+
+export class PrefixRouter {
+  readonly #prefixes = new WorkerPrefixes();
+  readonly #loads = new Map<string, LoadView>();
+  #unitsPerToken = UNITS_PER_TOKEN;
+
+  /** True when the worker's prefixes are not known: ask it for a snapshot. */
+  heartbeat({ worker, epoch, load }: Heartbeat, nowMs: number): boolean {
+    this.#loads.set(worker, { queuedTokens: load.queuedPrefillTokens, atMs: nowMs, sequences: 0 });
+    return this.#prefixes.begin(worker, epoch);
+  }
+
+  forget(worker: string): void {
+    this.#prefixes.forget(worker);
+    this.#loads.delete(worker);
+  }
+
+  /** True: ask for a snapshot. */
+  receive(events: KvEvents): boolean {
+    return this.#prefixes.receive(events);
+  }
+
+  /** True: ask again. */
+  restore(snapshot: KvEvents): boolean {
+    return this.#prefixes.restore(snapshot);
+  }
+
+  /** `workers` in the order to try them. */
+  route(
+    lookup: Lookup,
+    workers: readonly Heartbeat[],
+    { nowMs, random }: { readonly nowMs: number; readonly random: () => number },
+  ): readonly Heartbeat[] {
+    const matches = this.#prefixes.lookup(lookup.blocks, nowMs);
+    const candidates = workers.map((heartbeat): Candidate => {
+      const { worker, load, limits } = heartbeat;
+      const match = matches.get(worker);
+      const { queuedTokens, sequences } = this.#drained(heartbeat, nowMs);
+      return {
+        worker,
+        matchedTokens: match === undefined ? 0 : (match.tokens ?? this.#tokens(match.size, lookup)),
+        queuedTokens,
+        tokensPerSecond: load.prefillTokensPerSecond ?? null,
+        sequences: Math.max(0, load.running + load.waiting + sequences),
+        maxSequences: limits.maxSequences,
+      };
+    });
+    const byId = new Map(workers.map((heartbeat) => [heartbeat.worker, heartbeat]));
+    return rank(this.#tokens(lookup.size, lookup), candidates, random).flatMap((worker) => byId.get(worker) ?? []);
+  }
+
+  /** A request of `n` choices goes to this worker. */
+  sent(lookup: Lookup, heartbeat: Heartbeat, { n, nowMs }: { readonly n: number; readonly nowMs: number }): void {
+    const { worker } = heartbeat;
+    const match = this.#prefixes.lookup(lookup.blocks, nowMs).get(worker);
+    const view = this.#drained(heartbeat, nowMs);
+    view.queuedTokens += this.#tokens(lookup.size - (match?.size ?? 0), lookup);
+    view.sequences += n;
+    this.#prefixes.expect(worker, lookup.blocks, nowMs);
+  }
+
+  /** The worker took it, and knows its tokens. */
+  admitted({ size, inTokens }: Lookup, promptTokens: number): void {
+    if (inTokens || size === 0 || promptTokens === 0) return;
+    this.#unitsPerToken += (size / promptTokens - this.#unitsPerToken) * RATIO_WEIGHT;
+  }
+
+  refused({ blocks }: Lookup, worker: string, n: number): void {
+    this.#prefixes.unexpect(worker, blocks);
+    this.ended(worker, n);
+  }
+
+  /** A request of `n` choices ended there. */
+  ended(worker: string, n: number): void {
+    const view = this.#loads.get(worker);
+    if (view !== undefined) view.sequences -= n;
+  }
+
+  /** The queue as it is now if prompts went at the worker's pace. */
+  #drained({ worker, load }: Heartbeat, nowMs: number): LoadView {
+    const view = this.#loads.get(worker) ?? { queuedTokens: load.queuedPrefillTokens, atMs: nowMs, sequences: 0 };
+    this.#loads.set(worker, view);
+    const done = (Math.max(0, nowMs - view.atMs) / 1000) * (load.prefillTokensPerSecond ?? DEFAULT_PACE);
+    view.queuedTokens = Math.max(0, view.queuedTokens - done);
+    view.atMs = nowMs;
+    return view;
+  }
+
+  #tokens(size: number, { inTokens }: Lookup): number {
+    return inTokens ? size : size / this.#unitsPerToken;
+  }
+}
+
+function isTokens({ type }: Prompt): boolean {
+  return type === 'tokens';
+}

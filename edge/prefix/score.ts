@@ -1,0 +1,78 @@
+/** Pure policy: the order in which to try workers for a prompt, by predicted time to its first token and work done twice. Knows figures, no text and no bus. */
+
+export interface Candidate {
+  readonly worker: string;
+  /** Prompt tokens that it need not compute. */
+  readonly matchedTokens: number;
+  /** Prompt tokens that it has to compute first. */
+  readonly queuedTokens: number;
+  /** Pace of prompts; null before there is a figure. */
+  readonly tokensPerSecond: number | null;
+  /** Running and waiting. */
+  readonly sequences: number;
+  readonly maxSequences: number;
+}
+
+/** Where nobody has a figure yet: the order needs only one that is the same for all. */
+export const DEFAULT_PACE = 2_000;
+/** A prefix counts in full up to this multiple of the mean load, and not at all from the next on: others get it too. */
+const SPREAD_FROM = 1.3;
+const SPREAD_TO = 1.5;
+/** So many sequences more than the mean are no overload. */
+const LOAD_ALLOWANCE = 4;
+/** Computing a token that another worker holds takes its time from those who come later: part of it that counts. */
+const WORK_WEIGHT = 0.5;
+/** A full batch slows prompts down by this part. */
+const BATCH_SLOWDOWN = 0.25;
+/** Seconds until a place is free, for as many waiting as run. */
+const TURNOVER_SECONDS = 2;
+/** Predictions within this factor and time of the best are as good: figures lag. */
+const GOOD_FACTOR = 1.1;
+const GOOD_SECONDS = 0.002;
+
+/**
+ * All candidates: first the better of two random ones among the good (power of two choices: gateways that know nothing
+ * of each other must not all pick the same), then by prediction. A conversation thus stays where its prefix is.
+ */
+export function rank(promptTokens: number, candidates: readonly Candidate[], random: () => number): readonly string[] {
+  const paces = candidates.flatMap(({ tokensPerSecond }) => tokensPerSecond ?? []);
+  const pace = paces.length > 0 ? paces.reduce((sum, each) => sum + each) / paces.length : DEFAULT_PACE;
+  const load = candidates.reduce((sum, each) => sum + loadOf(each), 0) / Math.max(1, candidates.length);
+  const ranked = candidates
+    .map((each) => ({ worker: each.worker, seconds: predictCost(each, { promptTokens, pace, load }) }))
+    .toSorted((a, b) => a.seconds - b.seconds);
+  const most = (ranked[0]?.seconds ?? 0) * GOOD_FACTOR + GOOD_SECONDS;
+  const good = ranked.filter(({ seconds }) => seconds <= most).length;
+  const pick = () => ranked[Math.floor(random() * good)];
+  const [one, other] = [pick(), pick()];
+  const first = one !== undefined && other !== undefined && other.seconds < one.seconds ? other : one;
+  return first === undefined
+    ? []
+    : [first.worker, ...ranked.filter((each) => each !== first).map(({ worker }) => worker)];
+}
+
+interface Setting {
+  readonly promptTokens: number;
+  /** Of a worker that has no figure of its own. */
+  readonly pace: number;
+  /** Mean of all candidates. */
+  readonly load: number;
+}
+
+/** Seconds to the first token, and those that the work costs others. */
+export function predictCost(candidate: Candidate, { promptTokens, pace, load }: Setting): number {
+  const { matchedTokens, queuedTokens, tokensPerSecond, sequences, maxSequences } = candidate;
+  const places = Math.max(1, maxSequences);
+  const excess = loadOf(candidate) - LOAD_ALLOWANCE / places;
+  const fade = Math.min(1, Math.max(0, (SPREAD_TO * load - excess) / Math.max(1e-9, (SPREAD_TO - SPREAD_FROM) * load)));
+  const uncached = promptTokens - Math.min(promptTokens, matchedTokens) * fade;
+  const tokens = queuedTokens + (1 + WORK_WEIGHT) * uncached;
+  const slowdown = 1 + BATCH_SLOWDOWN * Math.min(1, loadOf(candidate));
+  const turnover = (Math.max(0, sequences + 1 - places) / places) * TURNOVER_SECONDS;
+  return (tokens / Math.max(1, tokensPerSecond ?? pace)) * slowdown + turnover;
+}
+
+/** Sequences per place. */
+function loadOf({ sequences, maxSequences }: Candidate): number {
+  return sequences / Math.max(1, maxSequences);
+}
