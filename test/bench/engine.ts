@@ -25,6 +25,7 @@ async function main(options: EngineBenchOptions): Promise<void> {
         // The others still have something to say.
         failures.push({ measure: name, message: error instanceof Error ? error.message : String(error) });
       }
+      failures.push(...bench.takeFaults().map((message) => ({ measure: name, message })));
     }
   }
   progress.clear();

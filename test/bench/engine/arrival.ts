@@ -9,8 +9,15 @@ import { profileOf, type StepRecord } from './step-profile.ts';
 
 const FULL = { streams: 8, promptTokens: 128, quietSteps: 100, arrivalTokens: 2000, streamTokens: 2400 };
 const QUICK: typeof FULL = { streams: 4, promptTokens: 16, quietSteps: 20, arrivalTokens: 128, streamTokens: 200 };
+const SIDES = ['off', 'auto'] as const;
 /** Steps after the arrival that are enough for any prompt here. */
 const MAX_STEPS = 2000;
+
+interface RoundOptions extends Readonly<typeof FULL> {
+  readonly key: string;
+  readonly vocabSize: number;
+  readonly speculation: (typeof SIDES)[number];
+}
 
 interface Round {
   readonly quietMs: readonly number[];
@@ -20,18 +27,25 @@ interface Round {
   readonly disturbedSteps: readonly StepRecord[];
 }
 
-/** p99 of the streams' ITL from the arrival to its first token ÷ p99 of as many streams undisturbed right before. */
+/**
+ * p99 of the streams' ITL from the arrival to its first token ÷ p99 of as many streams undisturbed right before. Once
+ * without drafts and once with them, which compete with the prompt for the step: random weights repeat themselves.
+ */
 export async function arrival(bench: Bench): Promise<readonly Figure[]> {
   const size = bench.size.quick ? QUICK : FULL;
   const policy = { mode: 'balanced', prefixCaching: false, speculation: 'auto' } as const;
   const loop = new EngineLoop(bench.model, { policy });
   const { vocabSize } = bench.model.runner.info;
   bench.show('warm-up');
-  playRound(loop, { ...size, key: 'warm-up', vocabSize });
-  const rounds: Round[] = [];
-  await bench.eachRound(['arrival'], (_, round) => {
-    rounds.push(playRound(loop, { ...size, key: `round ${round}`, vocabSize }));
+  playRound(loop, { ...size, key: 'warm-up', vocabSize, speculation: 'off' });
+  const rounds: Record<(typeof SIDES)[number], Round[]> = { off: [], auto: [] };
+  await bench.eachRound(SIDES, (speculation, round) => {
+    rounds[speculation].push(playRound(loop, { ...size, key: `${speculation} ${round}`, vocabSize, speculation }));
   });
+  return SIDES.map((side) => figureOf(side, rounds[side], size));
+}
+
+function figureOf(speculation: string, rounds: readonly Round[], size: typeof FULL): Figure {
   const ratioAt = (fraction: number) =>
     spreadOf(rounds.map((each) => percentile(each.disturbedMs, fraction) / percentile(each.quietMs, fraction)));
   const details = {
@@ -47,16 +61,14 @@ export async function arrival(bench: Bench): Promise<readonly Figure[]> {
     quiet: profileOf(rounds.flatMap(({ quietSteps }) => quietSteps)),
     disturbed: profileOf(rounds.flatMap(({ disturbedSteps }) => disturbedSteps)),
   };
-  return [{ name: 'ITL p99 at an arrival', unit: '×', spread: ratioAt(0.99), must: { atMost: 3 }, details, profiles }];
+  const name = `ITL p99 at an arrival, drafts ${speculation}`;
+  return { name, unit: '×', spread: ratioAt(0.99), must: { atMost: 3 }, details, profiles };
 }
 
-function playRound(
-  loop: EngineLoop,
-  { key, vocabSize, ...size }: typeof FULL & { readonly key: string; readonly vocabSize: number },
-): Round {
+function playRound(loop: EngineLoop, { key, vocabSize, speculation, ...size }: RoundOptions): Round {
   const add = (name: string, promptTokens: number, maxTokens: number) => {
     const promptIds = randomIds(`arrival ${key} ${name}`, promptTokens, vocabSize);
-    return loop.add(engineRequest(`${key} ${name}`, { promptIds, params: { maxTokens } }));
+    return loop.add(engineRequest(`${key} ${name}`, { promptIds, speculation, params: { maxTokens } }));
   };
   const streams = Array.from({ length: size.streams }, (_, i) =>
     add(`stream ${i}`, size.promptTokens, size.streamTokens),

@@ -39,6 +39,7 @@ export class Bench implements Disposable {
   readonly size: BenchSize;
   readonly #progress: Progress;
   #label = '';
+  readonly #faults: string[] = [];
   #model: BenchModel | null = null;
 
   constructor(size: BenchSize, progress: Progress) {
@@ -52,6 +53,16 @@ export class Bench implements Disposable {
   }
 
   readonly show = (text: string): void => this.#progress.show(`${this.#label}: ${text}`);
+
+  /** Something came out wrong, but what was measured still says something. */
+  fault(text: string): void {
+    this.#faults.push(text);
+  }
+
+  /** Since the last call. */
+  takeFaults(): readonly string[] {
+    return this.#faults.splice(0);
+  }
 
   /** Qwen2.5-0.5B's shape, random int4 weights, opened when it is first asked for; read with the embedded tokenizer. */
   get model(): BenchModel {

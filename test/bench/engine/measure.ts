@@ -20,7 +20,7 @@ export interface Figure {
   readonly profiles: Readonly<Record<string, StepProfile>>;
 }
 
-/** Throws when there is no figure to give: a request failed, tokens are missing or differ where they must not. */
+/** Throws when there is no figure to give: a request failed or tokens are missing. Tokens that differ where they must not are a fault. */
 export type Measure = (bench: Bench) => Promise<readonly Figure[]>;
 
 /** Null: nothing is asked. */
