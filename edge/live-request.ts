@@ -1,5 +1,5 @@
 /** One request's frames, put in order, once: what waits to be written to its client. Knows no NATS and no HTTP. */
-import type { Frame, FrameBatch, Timings, Usage } from '../shared/protocol.ts';
+import { NO_USAGE, type Frame, type FrameBatch, type Timings, type Usage } from '../shared/protocol.ts';
 import { MillraceError } from '../shared/errors.ts';
 import { ChoiceOutput, type ChoicePart } from './choice-output.ts';
 
@@ -150,8 +150,3 @@ export class LiveRequest {
     this.#wake?.();
   }
 }
-
-const NO_USAGE: Usage = {
-  ...{ promptTokens: 0, completionTokens: 0, cachedTokens: 0 },
-  ...{ reasoningTokens: 0, draftedTokens: 0, acceptedTokens: 0 },
-};

@@ -2,7 +2,6 @@
 import { performance } from 'node:perf_hooks';
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 import type { ChoiceDelta, EngineLoad, RequestEnd, StepStats } from './engine/messages.ts';
-import type { StepCoefficients } from './engine/step-cost.ts';
 
 const LATENCY_BUCKETS = [
   0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80, 160, 640, 2560,
@@ -80,7 +79,9 @@ export class Metrics {
     this.#acceptedTokens.inc(step.acceptedTokens);
     if (step.cost === null) return;
     this.#costError.set(step.cost.medianError);
-    for (const [of, ms] of Object.entries(step.cost.coefficients)) this.#cost.set({ of: COST_LABELS[of] ?? of }, ms);
+    const { constantMs, runMs: perRunMs, sequenceMs, tokenMs, kvTokenMs } = step.cost.coefficients;
+    const costs = { step: constantMs, run: perRunMs, sequence: sequenceMs, token: tokenMs, kv_token: kvTokenMs };
+    for (const [of, ms] of Object.entries(costs)) this.#cost.set({ of }, ms);
   }
 
   rejected(code: string): void {
@@ -131,11 +132,3 @@ export class Metrics {
     return new Histogram({ name: `millrace_${name}`, help, buckets, registers: [this.registry] });
   }
 }
-
-const COST_LABELS: Readonly<Record<keyof StepCoefficients | string, string>> = {
-  constantMs: 'step',
-  runMs: 'run',
-  sequenceMs: 'sequence',
-  tokenMs: 'token',
-  kvTokenMs: 'kv_token',
-};

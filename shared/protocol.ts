@@ -137,6 +137,10 @@ export const usageSchema = v.object({
   acceptedTokens: v.optional(count, 0),
 });
 export type Usage = v.InferOutput<typeof usageSchema>;
+export const NO_USAGE: Usage = {
+  ...{ promptTokens: 0, completionTokens: 0, cachedTokens: 0 },
+  ...{ reasoningTokens: 0, draftedTokens: 0, acceptedTokens: 0 },
+};
 
 /** Milliseconds in each phase, on the worker's monotonic clock. */
 export const timingsSchema = v.object({ queueMs: millis, prefillMs: millis, decodeMs: millis });

@@ -1,6 +1,7 @@
 /** The loop's body: schedule → launch → collect → commit → emit. Owns no policy and no thread. */
 import { performance } from 'node:perf_hooks';
 import { toMillraceError, type ErrorCode } from '../../shared/errors.ts';
+import { NO_USAGE } from '../../shared/protocol.ts';
 import { createKvCache } from '../kv/create.ts';
 import type { KvCache } from '../kv/kv-cache.ts';
 import type { LogitsMask } from '../sample/logits-rules.ts';
@@ -96,7 +97,7 @@ export class Engine {
     const most = request.promptIds.length + request.params.maxTokens;
     if (most > capacityTokens) {
       const message = `The request needs up to ${most} tokens of KV cache, the worker has ${capacityTokens}.`;
-      const usage = { promptTokens: request.promptIds.length, completionTokens: 0, cachedTokens: 0, ...NO_EXTRAS };
+      const usage = { ...NO_USAGE, promptTokens: request.promptIds.length };
       this.#ends.push({ type: 'error', id: request.id, code: 'context_length_exceeded', message, usage });
       return;
     }
@@ -229,5 +230,3 @@ function countRows(
   for (const each of drawn) acceptedTokens += each.tokens.length - 1;
   return { tokens, rows: rows.length, decodeRows, drafts, draftedTokens, acceptedTokens };
 }
-
-const NO_EXTRAS = { reasoningTokens: 0, draftedTokens: 0, acceptedTokens: 0 };

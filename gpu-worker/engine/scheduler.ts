@@ -94,10 +94,12 @@ export class Scheduler {
   schedule(): PlannedStep | null {
     // Whoever waits would fill the hole that a running sequence is moved into.
     if (this.#inFlight.length + this.#waiting.size === 0) this.#copies.push(...this.#parts.kv.arrange());
-    const step = new StepBuilder(this.#tokenBudget());
-    this.#planDecodes(step);
+    const decoding = [...this.#running].filter(({ remaining }) => remaining === 1);
+    const kvTokens = decoding.reduce((sum, { scheduled }) => sum + scheduled, 0);
+    const step = new StepBuilder(this.#parts.tokenBudget(decoding.length, kvTokens));
+    this.#planDecodes(decoding, kvTokens, step);
     for (const sequence of this.#running) {
-      if (sequence.remaining > 1 && !step.has(sequence)) this.#planChunk(sequence, step);
+      if (sequence.remaining > 1) this.#planChunk(sequence, step);
     }
     this.#admit(step);
     if (step.size === 0) return null;
@@ -192,21 +194,9 @@ export class Scheduler {
     if (planId >= this.#roomAfter) this.#roomAfter = 0;
   }
 
-  #tokenBudget(): number {
-    let decoding = 0;
-    let kvTokens = 0;
-    for (const sequence of this.#running) {
-      if (sequence.remaining !== 1) continue;
-      decoding++;
-      kvTokens += sequence.scheduled;
-    }
-    return this.#parts.tokenBudget(decoding, kvTokens);
-  }
-
   /** One token for everyone who needs one, and drafts after it where they pay and fit. */
-  #planDecodes(step: StepBuilder): void {
-    const decoding = [...this.#running].filter(({ remaining }) => remaining === 1);
-    const drafts = this.#drafts(decoding, step);
+  #planDecodes(decoding: readonly Sequence[], kvTokens: number, step: StepBuilder): void {
+    const drafts = this.#drafts(decoding, kvTokens, step);
     let spare = step.left - decoding.length;
     for (const [i, sequence] of decoding.entries()) {
       if (sequence.status !== 'running' || step.left < 1) continue;
@@ -216,15 +206,13 @@ export class Scheduler {
     }
   }
 
-  #drafts(decoding: readonly Sequence[], step: StepBuilder): readonly Int32Array[] {
+  #drafts(decoding: readonly Sequence[], kvTokens: number, step: StepBuilder): readonly Int32Array[] {
     const { drafting, maxModelLen } = this.#parts;
     if (drafting === null || decoding.length === 0) return [];
     const prefill = Math.min(this.queuedPrefillTokens, Math.max(0, step.left - decoding.length));
     const rows = decoding.map((subject) => {
       return { subject, room: Math.min(subject.draftRoom, maxModelLen - subject.scheduled - 1) };
     });
-    let kvTokens = 0;
-    for (const { scheduled } of decoding) kvTokens += scheduled;
     return drafting.draft(rows, {
       rows: decoding.length + (prefill > 0 ? 1 : 0),
       tokens: decoding.length + prefill,

@@ -28,10 +28,6 @@ export class StepBuilder {
     return this.#rows.size;
   }
 
-  has(sequence: Sequence): boolean {
-    return this.#rows.has(sequence);
-  }
-
   add(sequence: Sequence, row: PlanRow): void {
     this.#rows.set(sequence, row);
     this.#left -= row.ids.length;

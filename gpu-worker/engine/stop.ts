@@ -1,5 +1,6 @@
 /** Why and where a choice ends: stop strings, stop ids, length. Pure but for the text a matcher holds back. */
 import type { FinishReason } from '../../shared/protocol.ts';
+import { partialMark } from '../text/partial-mark.ts';
 
 export interface StopRules {
   /** Empty to generate through end-of-sequence tokens. */
@@ -33,7 +34,7 @@ export class StopMatcher {
       this.#held = '';
       return { text: text.slice(0, Math.min(...at)), stopped: true };
     }
-    const keep = this.#partialStop(text);
+    const keep = Math.max(...this.#stops.map((stop) => partialMark(text, stop)));
     this.#held = text.slice(text.length - keep);
     return { text: text.slice(0, text.length - keep), stopped: false };
   }
@@ -43,16 +44,5 @@ export class StopMatcher {
     const held = this.#held;
     this.#held = '';
     return held;
-  }
-
-  /** Length of the longest end of `text` that begins a stop string. */
-  #partialStop(text: string): number {
-    let longest = 0;
-    for (const stop of this.#stops) {
-      for (let length = Math.min(stop.length - 1, text.length); length > longest; length--) {
-        if (text.endsWith(stop.slice(0, length))) longest = length;
-      }
-    }
-    return longest;
   }
 }

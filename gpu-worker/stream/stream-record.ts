@@ -1,5 +1,5 @@
 /** One request's whole output, kept until some time after its end: the source of truth that replay reads. Knows no gateway. */
-import type { DrawnLogprobs, FinishReason, Frame, Usage } from '../../shared/protocol.ts';
+import { NO_USAGE, type DrawnLogprobs, type FinishReason, type Frame, type Usage } from '../../shared/protocol.ts';
 import type { ChoiceDelta, RequestEnd } from '../engine/messages.ts';
 
 interface ChoiceRecord {
@@ -79,7 +79,7 @@ export class StreamRecord {
   get usage(): Usage {
     const { promptTokens, firstOffset } = this.identity;
     const completionTokens = this.#choices.reduce((sum, { ids }) => sum + ids.length, firstOffset);
-    return { promptTokens, completionTokens, cachedTokens: 0, reasoningTokens: 0, draftedTokens: 0, acceptedTokens: 0 };
+    return { ...NO_USAGE, promptTokens, completionTokens };
   }
 
   append(delta: ChoiceDelta): void {

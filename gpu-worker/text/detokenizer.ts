@@ -27,7 +27,7 @@ export class TokenBytes {
     if (decoder?.type !== 'ByteLevel') {
       throw new Error(`tokenizer.json: decoder ${decoder?.type ?? 'null'} is not supported; ByteLevel is`);
     }
-    const byteOf = byteLevelAlphabet();
+    const byteOf = new Map(byteLevelAlphabet().map((char, byte) => [char, byte]));
     const bytes: Uint8Array[] = [];
     for (const [token, id] of Object.entries(model.vocab)) {
       bytes[id] = Uint8Array.from(token, (char) => byteOf.get(char) ?? 0x3f);
@@ -46,14 +46,12 @@ export class TokenBytes {
 
 const EMPTY = new Uint8Array();
 
-/** GPT-2's map of bytes to printable characters, reversed: printable bytes stand for themselves, others from U+0100 on. */
-function byteLevelAlphabet(): Map<string, number> {
+/** [256]: GPT-2's printable stand-in for each byte. Printable bytes stand for themselves, others from U+0100 on. */
+export function byteLevelAlphabet(): readonly string[] {
   const printable = (byte: number) =>
     (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte <= 0xac) || (byte >= 0xae && byte <= 0xff);
-  const map = new Map<string, number>();
   let next = 0x100;
-  for (let byte = 0; byte < 256; byte++) map.set(String.fromCodePoint(printable(byte) ? byte : next++), byte);
-  return map;
+  return Array.from({ length: 256 }, (_, byte) => String.fromCodePoint(printable(byte) ? byte : next++));
 }
 
 /** One choice's text so far, as a stream of pieces. Invalid bytes become U+FFFD, as in every decoder. */

@@ -1,4 +1,5 @@
 /** Text of a model that thinks aloud → its reasoning and its answer, split at <think> and </think>. Knows no tokens. */
+import { partialMark } from './partial-mark.ts';
 
 const OPEN = '<think>';
 const CLOSE = '</think>';
@@ -39,8 +40,9 @@ export class ReasoningSplitter {
       this.#state = this.#state === 'open' ? 'answer' : 'open';
       this.#trim = true;
     }
-    const shown = this.#trimmed(text.slice(0, this.#showable(text)));
-    this.#held = text.slice(this.#showable(text));
+    const end = this.#showable(text);
+    const shown = this.#trimmed(text.slice(0, end));
+    this.#held = text.slice(end);
     if (this.#state === 'open') return { content: '', reasoning: reasoning + shown };
     // A model that begins with an answer does not think later.
     if (this.#state === 'closed' && shown !== '') [this.#state, this.#trim] = ['answer', false];
@@ -72,12 +74,4 @@ export class ReasoningSplitter {
     if (rest !== '') this.#trim = false;
     return rest;
   }
-}
-
-/** Length of the longest end of `text` that begins `mark`. */
-function partialMark(text: string, mark: string): number {
-  for (let length = Math.min(mark.length - 1, text.length); length > 0; length--) {
-    if (text.endsWith(mark.slice(0, length))) return length;
-  }
-  return 0;
 }

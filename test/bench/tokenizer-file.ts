@@ -1,4 +1,5 @@
 /** A byte-level tokenizer of Qwen2.5's size without merges, as tokenizer.json and tokenizer_config.json. Knows no weights. */
+import { byteLevelAlphabet } from '../../gpu-worker/text/detokenizer.ts';
 
 const BYTES = 256;
 /** Ids of Qwen2.5's tokenizer; those from 151,646 to the end of the padded lm head have no bytes. */
@@ -33,17 +34,9 @@ export function tokenizerFiles(): Readonly<Record<'tokenizer.json' | 'tokenizer_
 }
 
 function* vocabulary(): Generator<readonly [token: string, id: number]> {
-  for (const [byte, char] of byteAlphabet().entries()) yield [char, byte];
+  for (const [byte, char] of byteLevelAlphabet().entries()) yield [char, byte];
   // GPT-2's stand-in for a space begins a word.
   for (let id = BYTES; id < SPECIAL['<|endoftext|>']; id++) yield [`\u0120${letters(id - BYTES)}`, id];
-}
-
-/** GPT-2's printable stand-in for each byte. */
-function byteAlphabet(): readonly string[] {
-  const printable = (byte: number) =>
-    (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte <= 0xac) || (byte >= 0xae && byte <= 0xff);
-  let next = 0x100;
-  return Array.from({ length: BYTES }, (_, byte) => String.fromCodePoint(printable(byte) ? byte : next++));
 }
 
 /** 0 → a … 25 → z, 26 → aa, 27 → ab …: every number its own word. */

@@ -1,5 +1,5 @@
 /** Test support: a worker's frames of one request, in short. */
-import type { DrawnLogprobs, Frame, Usage } from '../../shared/protocol.ts';
+import { NO_USAGE, type DrawnLogprobs, type Frame, type Usage } from '../../shared/protocol.ts';
 
 export const HEAD = { id: 'chatcmpl-s0-0', attempt: 2 };
 
@@ -32,8 +32,7 @@ export const choiceEnd = (choice: number, finishReason: 'stop' | 'length' = 'len
 });
 
 export function streamEnd(completionTokens: number, more: Partial<Usage> = {}): Frame {
-  const extras = { cachedTokens: 0, reasoningTokens: 0, draftedTokens: 0, acceptedTokens: 0 };
-  const usage = { promptTokens: 3, completionTokens, ...extras, ...more };
+  const usage = { ...NO_USAGE, promptTokens: 3, completionTokens, ...more };
   return { ...HEAD, type: 'stream-end', usage, timings: { queueMs: 0, prefillMs: 0, decodeMs: 0 } };
 }
 

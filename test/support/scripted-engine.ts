@@ -3,9 +3,9 @@ import type { OutputsEvent } from '../../gpu-worker/engine/engine-client.ts';
 import type { ChoiceDelta, EngineInfo, EngineRequest, RequestEnd } from '../../gpu-worker/engine/messages.ts';
 import type { ServingEngine } from '../../gpu-worker/serving.ts';
 import type { ErrorCode } from '../../shared/errors.ts';
+import { NO_USAGE } from '../../shared/protocol.ts';
 
 const PLAIN = { reasoning: null, logprobs: null };
-const NO_EXTRAS = { reasoningTokens: 0, draftedTokens: 0, acceptedTokens: 0 };
 const NO_KV = { capacity: 16_384, live: 0, cached: 0, prefixQueries: 0, prefixHits: 0 };
 const TIMINGS = { queueMs: 1, prefillMs: 2, decodeMs: 3 };
 
@@ -80,5 +80,5 @@ export class ScriptedEngine implements ServingEngine {
 }
 
 function usageOf({ request, output }: { readonly request: EngineRequest; readonly output: number }) {
-  return { promptTokens: request.promptIds.length, completionTokens: output, cachedTokens: 0, ...NO_EXTRAS };
+  return { ...NO_USAGE, promptTokens: request.promptIds.length, completionTokens: output };
 }

@@ -1,18 +1,13 @@
 /** Seeded sentences about made-up places: facts with their questions, and sentences that answer nothing. Knows no prompts. */
+import { seeded } from '../../support/seeded.ts';
 
-/** Seeded, uniform in [0, 1): mulberry32. */
+/** Choices that are the same in every run. */
 export class Dice {
-  #state: number;
+  /** Uniform in [0, 1). */
+  readonly next: () => number;
 
   constructor(seed: number) {
-    this.#state = seed >>> 0;
-  }
-
-  next(): number {
-    this.#state = (this.#state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(this.#state ^ (this.#state >>> 15), 1 | this.#state);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+    this.next = seeded(seed);
   }
 
   /** Both ends included. */

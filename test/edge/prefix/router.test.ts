@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import { lookupOf, PrefixRouter, type Lookup } from '../../../edge/prefix/router.ts';
 import type { Heartbeat, Prompt } from '../../../shared/protocol.ts';
-import { seeded } from './simulator.ts';
+import { seeded } from '../../support/seeded.ts';
 
 const chat = (system: string, user: string): Prompt => ({
   type: 'chat',

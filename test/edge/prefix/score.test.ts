@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { predictCost, rank, type Candidate } from '../../../edge/prefix/score.ts';
-import { seeded } from './simulator.ts';
+import { seeded } from '../../support/seeded.ts';
 
 const idle: Candidate = {
   ...{ worker: 'idle', matchedTokens: 0, queuedTokens: 0, tokensPerSecond: 10_000 },

@@ -7,6 +7,7 @@ import { PrefixRouter, type Lookup } from '../../../edge/prefix/router.ts';
 import { Registry } from '../../../edge/registry.ts';
 import type { PromptBlock } from '../../../shared/block-hash.ts';
 import type { Heartbeat, KvEvents } from '../../../shared/protocol.ts';
+import { seeded } from '../../support/seeded.ts';
 
 export type Policy = 'random' | 'least-loaded' | 'prefix';
 
@@ -90,17 +91,6 @@ class Calendar {
     }
     heap[i] = event;
   }
-}
-
-/** mulberry32 */
-export function seeded(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  };
 }
 
 interface Arrival {

@@ -5,6 +5,7 @@
 import { expect } from 'vitest';
 import type { KvCache, KvCopy, KvOwner } from '../../../gpu-worker/kv/kv-cache.ts';
 import { Memory, SALTS, type Salt, type SimulatedPlan, type SimulatedRow } from './memory.ts';
+import { seeded } from '../../support/seeded.ts';
 
 export interface Geometry {
   readonly kind: 'slots' | 'blocks';
@@ -110,7 +111,7 @@ export class World {
   /** A step in which each sequence takes part with a row of its own kind. */
   launch(kv: KvCache, seed: number): void {
     if (this.plans.length >= 2) return;
-    const random = randomFrom(seed);
+    const random = seeded(seed);
     const rows: SimulatedRow[] = [];
     for (const sequence of this.live) {
       const row = this.#plan(kv, sequence, random);
@@ -226,7 +227,7 @@ export class World {
   }
 
   #arriving({ like, share, own, salt, seed }: Arrival): History {
-    const random = randomFrom(seed);
+    const random = seeded(seed);
     const old = this.#histories[like % Math.max(1, this.#histories.length)] ?? { salt: '', stream: new Int32Array() };
     const kept = old.stream.subarray(0, Math.floor(old.stream.length * share));
     const tokens = [...kept, ...Array.from({ length: own }, () => Math.floor(random() * 3))];
@@ -355,15 +356,4 @@ export class World {
 interface Observed {
   readonly usage: ReturnType<KvCache['usage']>;
   readonly tables: readonly Int32Array[];
-}
-
-/** Mulberry32: in [0, 1). */
-export function randomFrom(seed: number): () => number {
-  let state = seed | 0;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 0x1_0000_0000;
-  };
 }

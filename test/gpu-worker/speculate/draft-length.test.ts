@@ -2,17 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { StepCostModel } from '../../../gpu-worker/engine/step-cost.ts';
 import { DraftLengths, type DraftRow, type StepMs } from '../../../gpu-worker/speculate/draft-length.ts';
 import { NgramDrafter } from '../../../gpu-worker/speculate/ngram.ts';
-
-/** Uniform in [0, 1), mulberry32. */
-function seeded(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
+import { seeded } from '../../support/seeded.ts';
 
 const DECODE_MS = [
   [0, 0],

@@ -1,4 +1,4 @@
-/** Speculation on real models changes no token: greedy and seeded, alone and batched, whatever is drafted. */
+/** Speculation on real models with float32 weights changes no token: greedy and seeded, alone and batched, whatever is drafted. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { EngineSampling } from '../../../gpu-worker/engine/messages.ts';
 import type { ModelRunner } from '../../../gpu-worker/engine/runner.ts';

@@ -1,9 +1,8 @@
 import { expect, test } from 'vitest';
 import type { RequestEnd } from '../../../gpu-worker/engine/messages.ts';
 import { Streams } from '../../../gpu-worker/stream/streams.ts';
-import { encodeMessage, type FrameBatch } from '../../../shared/protocol.ts';
+import { encodeMessage, NO_USAGE, type FrameBatch } from '../../../shared/protocol.ts';
 
-const NO_EXTRAS = { reasoningTokens: 0, draftedTokens: 0, acceptedTokens: 0 };
 const LEASE_MS = 1000;
 const RETAIN_MS = 5000;
 
@@ -47,7 +46,7 @@ class World {
   }
 
   end(engineId = 'r.1'): void {
-    const usage = { promptTokens: 3, completionTokens: this.#offset, cachedTokens: 0, ...NO_EXTRAS };
+    const usage = { ...NO_USAGE, promptTokens: 3, completionTokens: this.#offset };
     const end: RequestEnd = { type: 'done', id: engineId, usage, timings: { queueMs: 0, prefillMs: 0, decodeMs: 0 } };
     this.streams.receive([], [end], this.nowMs);
   }
