@@ -14,6 +14,8 @@ export interface Stack {
   readonly name: string;
   readonly parts: readonly { readonly tensor: string; readonly rows: number }[];
   readonly columns: number;
+  /** Added to every value of a float32 tensor: Gemma's norms store their weights less 1. */
+  readonly plus?: number;
 }
 
 /** A matrix as MatMulNBits and GatherBlockQuantized take it; `bits` 4 or 8. */
@@ -73,6 +75,8 @@ export class WeightStore {
     this.#forEachChunk(stack, (first, count) =>
       target.subarray(first * stack.columns, (first + count) * stack.columns),
     );
+    const { plus } = stack;
+    if (plus !== undefined) target.forEach((value, i) => (target[i] = value + plus));
     return { pointer: memory.pointer, type: 'float32', shape: stack.columns === 1 ? [rows] : [rows, stack.columns] };
   }
 
