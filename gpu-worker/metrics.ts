@@ -79,8 +79,8 @@ export class Metrics {
     this.#acceptedTokens.inc(step.acceptedTokens);
     if (step.cost === null) return;
     this.#costError.set(step.cost.medianError);
-    const { constantMs, runMs: perRunMs, sequenceMs, tokenMs, kvTokenMs } = step.cost.coefficients;
-    const costs = { step: constantMs, run: perRunMs, sequence: sequenceMs, token: tokenMs, kv_token: kvTokenMs };
+    const { constantMs, drawMs, tokenMs, kvTokenMs } = step.cost.coefficients;
+    const costs = { step: constantMs, draw: drawMs, token: tokenMs, kv_token: kvTokenMs };
     for (const [of, ms] of Object.entries(costs)) this.#cost.set({ of }, ms);
   }
 

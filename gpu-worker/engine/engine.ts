@@ -76,6 +76,7 @@ export class Engine {
     this.#scheduler = new Scheduler({
       ...{ kv: this.#kv, maxNumSeqs, maxModelLen, maskFor, prefixCaching: policy.prefixCaching },
       tokenBudget: (decoding, kvTokens) => this.#meter.tokenBudget(decoding, kvTokens),
+      draftBudget: (decoding, kvTokens) => this.#meter.draftBudget(decoding, kvTokens),
       drafting: policy.speculation === 'off' ? null : new Speculation(this.#meter),
     });
   }
@@ -93,10 +94,13 @@ export class Engine {
 
   add(request: EngineRequest): void {
     if (this.#requests.has(request.id)) throw new Error(`request ${request.id} is here already`);
-    const { capacityTokens } = this.#parts.runner.info.kv;
+    const { kv, maxModelLen } = this.#parts.runner.info;
     const most = request.promptIds.length + request.params.maxTokens;
-    if (most > capacityTokens) {
-      const message = `The request needs up to ${most} tokens of KV cache, the worker has ${capacityTokens}.`;
+    if (most > Math.min(kv.capacityTokens, maxModelLen)) {
+      const message =
+        most > maxModelLen
+          ? `Prompt and output may have ${maxModelLen} tokens, the request asks for up to ${most}.`
+          : `The request needs up to ${most} tokens of KV cache, the worker has ${kv.capacityTokens}.`;
       const usage = { ...NO_USAGE, promptTokens: request.promptIds.length };
       this.#ends.push({ type: 'error', id: request.id, code: 'context_length_exceeded', message, usage });
       return;

@@ -25,8 +25,8 @@ export const MODES: Readonly<Record<Mode, ModeDefaults>> = {
   throughput: { maxSequencesFactor: 1, objectives: NO_OBJECTIVES, slowdown: null },
 };
 
-/** Prompt tokens that every step may run, so that prompts progress whatever the objective. */
-export const PREFILL_FLOOR = 32;
+/** Prompt tokens that every step may run, so that prompts progress whatever the objective; few, as each may cost 5 ms. */
+export const PREFILL_FLOOR = 8;
 
 export interface BudgetInput {
   readonly mode: Mode;

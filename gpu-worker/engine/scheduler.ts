@@ -22,6 +22,8 @@ export interface SchedulerParts {
   readonly prefixCaching: boolean;
   /** Tokens the next step may run, given how many sequences are decoding and how many KV positions they read. */
   readonly tokenBudget: (decoding: number, kvTokens: number) => number;
+  /** The same of a step without prompt tokens, drafts among them. */
+  readonly draftBudget: (decoding: number, kvTokens: number) => number;
   /** Null: no speculation. */
   readonly drafting: Drafting | null;
   readonly maskFor: (request: EngineRequest, choice: number) => LogitsMask | null;
@@ -97,11 +99,12 @@ export class Scheduler {
     const decoding = [...this.#running].filter(({ remaining }) => remaining === 1);
     const kvTokens = decoding.reduce((sum, { scheduled }) => sum + scheduled, 0);
     const step = new StepBuilder(this.#parts.tokenBudget(decoding.length, kvTokens));
-    this.#planDecodes(decoding, kvTokens, step);
-    for (const sequence of this.#running) {
-      if (sequence.remaining > 1) this.#planChunk(sequence, step);
-    }
+    for (const sequence of decoding) if (sequence.status === 'running') this.#planChunk(sequence, step);
+    const decodes = step.size;
+    for (const sequence of this.#running) if (sequence.remaining > 1) this.#planChunk(sequence, step);
     this.#admit(step);
+    const room = step.size > decodes ? step.left : this.#parts.draftBudget(decoding.length, kvTokens) - step.tokens;
+    this.#addDrafts(decoding, { kvTokens, room }, step);
     if (step.size === 0) return null;
     const planned = step.build(++this.#lastPlan, { copies: this.#copies, drops: this.#parts.kv.takeDrops() });
     this.#copies = [];
@@ -194,39 +197,28 @@ export class Scheduler {
     if (planId >= this.#roomAfter) this.#roomAfter = 0;
   }
 
-  /** One token for everyone who needs one, and drafts after it where they pay and fit. */
-  #planDecodes(decoding: readonly Sequence[], kvTokens: number, step: StepBuilder): void {
-    const drafts = this.#drafts(decoding, kvTokens, step);
-    let spare = step.left - decoding.length;
-    for (const [i, sequence] of decoding.entries()) {
-      if (sequence.status !== 'running' || step.left < 1) continue;
-      const some = drafts[i]?.subarray(0, Math.max(0, spare)) ?? NO_DRAFTS;
-      spare -= some.length;
-      this.#planDecode(sequence, some, step);
+  /** Last, so that drafts take nothing from a prompt, an admission or another's KV. */
+  #addDrafts(
+    decoding: readonly Sequence[],
+    spare: { readonly kvTokens: number; readonly room: number },
+    step: StepBuilder,
+  ): void {
+    const { drafting, maxModelLen, kv } = this.#parts;
+    let { room } = spare;
+    if (drafting === null || room < 1) return;
+    const candidates = decoding
+      .filter((sequence) => step.has(sequence))
+      .map((subject) => ({ subject, room: Math.min(subject.draftRoom, maxModelLen - subject.scheduled) }));
+    if (candidates.length === 0) return;
+    const { tokens, draws } = step;
+    const drafted = drafting.draft(candidates, { tokens, draws, kvTokens: spare.kvTokens });
+    for (const [i, { subject: sequence }] of candidates.entries()) {
+      const drafts = drafted[i]?.subarray(0, room) ?? NO_DRAFTS;
+      if (drafts.length === 0 || !kv.reserve(sequence.number, sequence.scheduled + drafts.length)) continue;
+      room -= drafts.length;
+      step.remove(sequence);
+      step.add(sequence, sequence.reserve(kv.blocks(sequence.number), 1, drafts));
     }
-  }
-
-  #drafts(decoding: readonly Sequence[], kvTokens: number, step: StepBuilder): readonly Int32Array[] {
-    const { drafting, maxModelLen } = this.#parts;
-    if (drafting === null || decoding.length === 0) return [];
-    const prefill = Math.min(this.queuedPrefillTokens, Math.max(0, step.left - decoding.length));
-    const rows = decoding.map((subject) => {
-      return { subject, room: Math.min(subject.draftRoom, maxModelLen - subject.scheduled - 1) };
-    });
-    return drafting.draft(rows, {
-      rows: decoding.length + (prefill > 0 ? 1 : 0),
-      tokens: decoding.length + prefill,
-      kvTokens,
-    });
-  }
-
-  #planDecode(sequence: Sequence, drafts: Int32Array, step: StepBuilder): void {
-    const { kv } = this.#parts;
-    const next = sequence.scheduled + 1;
-    // Drafts are worth no preemption.
-    const fits = drafts.length > 0 && kv.reserve(sequence.number, next + drafts.length);
-    if (!this.#hold(sequence, next, step)) return;
-    step.add(sequence, sequence.reserve(kv.blocks(sequence.number), 1, fits ? drafts : NO_DRAFTS));
   }
 
   #planChunk(sequence: Sequence, step: StepBuilder): void {

@@ -113,9 +113,10 @@ export class Sequence {
     return this.#length + draws - this.computed - this.inFlight;
   }
 
-  /** Tokens that may be drafted after the next one: each may become output, and one more follows the last. */
+  /** Drafts that the planned next token may be followed by: each may become output, and one more follows the last. */
   get draftRoom(): number {
-    if (this.remaining !== 1 || this.pendingDraws > 0) return 0;
+    // With an earlier plan out, the last token is not known.
+    if (this.inFlight !== 1 || this.pendingDraws !== 1) return 0;
     return Math.max(0, this.request.params.maxTokens - this.outputTokens - 1);
   }
 

@@ -12,6 +12,7 @@ export interface PlannedStep {
 export class StepBuilder {
   readonly #rows = new Map<Sequence, PlanRow>();
   #left: number;
+  #draws = 0;
   readonly #budget: number;
 
   constructor(tokenBudget: number) {
@@ -28,9 +29,24 @@ export class StepBuilder {
     return this.#rows.size;
   }
 
+  /** Tokens planned. */
+  get tokens(): number {
+    return this.#budget - this.#left;
+  }
+
+  /** Tokens to draw. */
+  get draws(): number {
+    return this.#draws;
+  }
+
+  has(sequence: Sequence): boolean {
+    return this.#rows.has(sequence);
+  }
+
   add(sequence: Sequence, row: PlanRow): void {
     this.#rows.set(sequence, row);
     this.#left -= row.ids.length;
+    this.#draws += row.draws;
   }
 
   /** Takes a sequence's row, if any, out again and its reservation back. */
@@ -39,6 +55,7 @@ export class StepBuilder {
     if (row === undefined) return;
     this.#rows.delete(sequence);
     this.#left += row.ids.length;
+    this.#draws -= row.draws;
     sequence.release(row, sequence.generation);
   }
 
@@ -46,6 +63,6 @@ export class StepBuilder {
     const { copies, drops } = moved;
     const rows = [...this.#rows.values()];
     const members = Array.from(this.#rows.keys(), (sequence) => ({ sequence, generation: sequence.generation }));
-    return { plan: { id, copies, drops, rows, tokens: this.#budget - this.#left }, members };
+    return { plan: { id, copies, drops, rows, tokens: this.tokens }, members };
   }
 }

@@ -4,20 +4,16 @@
 export interface StepFeatures {
   /** Input tokens of all rows. */
   readonly tokens: number;
-  /** Rows. */
-  readonly sequences: number;
   /** KV positions read; see `kvTokensRead`. */
   readonly kvTokens: number;
-  /** Model runs the step is split into: ragged rows on the CPU run apart. 1 where it is left out. */
-  readonly runs?: number;
+  /** Tokens drawn: the head over the whole vocabulary and the sampler run for these alone. */
+  readonly draws: number;
 }
 
 /** What each unit of a shape costs at present, in milliseconds; none is negative. */
 export interface StepCoefficients {
   readonly constantMs: number;
-  /** Per run after the first. */
-  readonly runMs: number;
-  readonly sequenceMs: number;
+  readonly drawMs: number;
   readonly tokenMs: number;
   readonly kvTokenMs: number;
 }
@@ -27,7 +23,7 @@ export function kvTokensRead(start: number, count: number): number {
   return count * (start + count / 2);
 }
 
-const FEATURES = 5;
+const FEATURES = 4;
 /** Weight of a step against the one after it: the shape of the cost is remembered for about 500 steps. */
 const FORGETTING = 0.998;
 /** Share of a step's error that the speed takes over: it follows a machine that slows down in about 20 steps. */
@@ -45,7 +41,7 @@ const SWEEPS = 4;
 const ERRORS_KEPT = 256;
 
 /**
- * milliseconds = speed × (c₀ + c₁·(runs − 1) + c₂·sequences + c₃·tokens + c₄·kvTokens), all c ≥ 0.
+ * milliseconds = speed × (c₀ + c₁·draws + c₂·tokens + c₃·kvTokens), all c ≥ 0.
  *
  * The shape c is the least-squares fit of relative errors under exponential forgetting (recursive least squares, kept
  * as normal equations so that the constraint c ≥ 0 can be met by coordinate descent, warm from the step before). The
@@ -99,23 +95,21 @@ export class StepCostModel {
   /** Null before there is a prediction. */
   coefficients(): StepCoefficients | null {
     if (this.#steps < FIRST_PREDICTION) return null;
-    const [tokenMs = 0, kvTokenMs = 0, sequenceMs = 0, runMs = 0, constantMs = 0] = this.#shape.map(
-      (each) => each * this.#speed,
-    );
-    return { constantMs, runMs, sequenceMs, tokenMs, kvTokenMs };
+    const [tokenMs = 0, kvTokenMs = 0, constantMs = 0, drawMs = 0] = this.#shape.map((each) => each * this.#speed);
+    return { constantMs, drawMs, tokenMs, kvTokenMs };
   }
 
   /**
    * The order is that of the descent: what cannot be told apart yet is laid to the tokens, so that the first prompt
-   * after decode steps alone is thought too long and not too short.
+   * after decode steps alone is thought too long and not too short. Draws come last: while they are thought cheap,
+   * drafts are tried, and the steps that verify them tell what draws cost.
    */
-  #load({ tokens, kvTokens, sequences, runs = 1 }: StepFeatures): void {
+  #load({ tokens, draws, kvTokens }: StepFeatures): void {
     const x = this.#x;
     x[0] = tokens;
     x[1] = kvTokens;
-    x[2] = sequences;
-    x[3] = runs - 1;
-    x[4] = 1;
+    x[2] = 1;
+    x[3] = draws;
   }
 
   #predictLoaded(): number {

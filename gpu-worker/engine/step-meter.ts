@@ -21,10 +21,15 @@ export class StepMeter {
     const predictMs = (prefill: number) =>
       this.#model.predict({
         tokens: decoding + prefill,
-        sequences: decoding + (prefill > 0 ? 1 : 0),
+        draws: decoding,
         kvTokens: kvTokens + kvTokensRead(0, prefill),
       });
     return stepTokenBudget({ mode, itlMs, maxStepTokens: this.#maxStepTokens, decodeTokens: decoding, predictMs });
+  }
+
+  /** The same of a step without prompt tokens: drafts bring tokens for their time, so only an ITL objective limits them. */
+  draftBudget(decoding: number, kvTokens: number): number {
+    return this.#policy.itlMs === null ? this.#maxStepTokens : this.tokenBudget(decoding, kvTokens);
   }
 
   /** Milliseconds; null before there is anything to go by. */
@@ -44,7 +49,10 @@ export class StepMeter {
 }
 
 function featuresOf({ rows, tokens }: StepPlan): StepFeatures {
-  let kvTokens = 0;
-  for (const { start, ids } of rows) kvTokens += kvTokensRead(start, ids.length);
-  return { tokens, sequences: rows.length, kvTokens };
+  let [draws, kvTokens] = [0, 0];
+  for (const row of rows) {
+    draws += row.draws;
+    kvTokens += kvTokensRead(row.start, row.ids.length);
+  }
+  return { tokens, draws, kvTokens };
 }

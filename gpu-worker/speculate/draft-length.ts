@@ -18,16 +18,14 @@ export interface DraftRow {
   readonly room: number;
 }
 
-/** Predicted milliseconds of a step; null = no prediction. `draftedRows`: rows of several tokens that verify drafts. */
-export type StepMs = (rows: number, tokens: number, draftedRows: number) => number | null;
+/** Predicted milliseconds of the step with so many drafts in all; null = no prediction. */
+export type StepMs = (drafts: number) => number | null;
 
-/** The step without any drafts. */
 export interface DraftStep {
-  /** All rows, those that decode among them, and all input tokens. */
-  readonly rows: number;
-  readonly tokens: number;
   /** Rows that decode: each adds a token to its output whatever is drafted. At least the rows that may draft. */
   readonly decoding: number;
+  /** Predicted milliseconds of a step of those rows alone; null = no prediction. */
+  readonly decodeMs: number | null;
   readonly stepMs: StepMs;
 }
 
@@ -96,8 +94,7 @@ const PROBE_MATCH = MATCH_CLASSES[0];
 /**
  * Lengths for a whole step at once. The plan is one number, the chance that a draft must have of being reached and
  * holding: for every threshold the rows' lengths, the tokens they are expected to add and the predicted milliseconds
- * are known, and the best ratio wins (DSpark's rule in vLLM). Looking at all rows together finds plans in which each
- * row alone would not pay, as where rows of one token share a run and longer ones do not.
+ * are known, and the best ratio wins (DSpark's rule in vLLM).
  *
  * Prompt tokens of the step count as what the decode rows would have made in their time: a draft must earn more in
  * its milliseconds than plain decoding does, also where a long chunk hides its cost.
@@ -127,8 +124,8 @@ export class DraftLengths {
   /** Tokens to draft for each row; all 0 where that pays best, or where nothing is predicted yet. */
   plan(rows: readonly DraftRow[], step: DraftStep): readonly number[] {
     const none = rows.map(() => 0);
-    const baseMs = step.stepMs(step.rows, step.tokens, 0);
-    const decodeMs = step.stepMs(step.decoding, step.decoding, 0);
+    const { decodeMs } = step;
+    const baseMs = step.stepMs(0);
     if (baseMs === null || decodeMs === null || baseMs <= 0 || decodeMs <= 0) return none;
     const lengths = bestLengths(rows, { step, committed: (step.decoding * baseMs) / decodeMs, baseMs }) ?? none;
     rows.forEach(({ state, matchLength, room }, i) => {
@@ -143,9 +140,8 @@ export class DraftLengths {
   /** One row that has not drafted for long tries a few, when enough time has been saved up for it. */
   #withProbe(rows: readonly DraftRow[], lengths: readonly number[], step: DraftStep): readonly number[] {
     const drafted = lengths.reduce((sum, drafts) => sum + drafts, 0);
-    const draftedRows = lengths.filter((drafts) => drafts > 0).length;
-    const plannedMs = step.stepMs(step.rows, step.tokens + drafted, draftedRows) ?? 0;
-    const probedMs = step.stepMs(step.rows, step.tokens + drafted + PROBE_DRAFTS, draftedRows + 1) ?? Infinity;
+    const plannedMs = step.stepMs(drafted) ?? 0;
+    const probedMs = step.stepMs(drafted + PROBE_DRAFTS) ?? Infinity;
     const costMs = Math.max(0, probedMs - plannedMs);
     this.#probeMs = Math.min(this.#probeMs + PROBE_SHARE * plannedMs, costMs);
     const probed = this.#probeMs < costMs ? null : longestIdle(rows);
@@ -181,7 +177,7 @@ function bestLengths(
   /** Of each row: the chance of its next draft, and its drafts so far. */
   const next = [...rates];
   const lengths = rows.map(() => 0);
-  let [drafted, draftedRows, added] = [0, 0, 0];
+  let [drafted, added] = [0, 0];
   let best: readonly number[] | null = null;
   let bestPace = (MARGIN * committed) / baseMs;
   for (const survival of SURVIVALS) {
@@ -190,7 +186,6 @@ function bestLengths(
       let chance = next[i] ?? 0;
       let length = lengths[i] ?? 0;
       if (chance < survival || length >= (rooms[i] ?? 0)) continue;
-      if (length === 0) draftedRows++;
       for (; chance >= survival && length < (rooms[i] ?? 0); length++) {
         drafted++;
         added += chance;
@@ -200,7 +195,7 @@ function bestLengths(
       lengths[i] = length;
     }
     if (drafted === before) continue;
-    const ms = step.stepMs(step.rows, step.tokens + drafted, draftedRows);
+    const ms = step.stepMs(drafted);
     if (ms === null || (committed + added) / ms <= bestPace) continue;
     bestPace = (committed + added) / ms;
     best = [...lengths];

@@ -17,8 +17,9 @@ export interface DraftCandidate {
 
 /** The step without drafts. */
 export interface StepShape {
-  readonly rows: number;
   readonly tokens: number;
+  /** Tokens to draw: those of the decoding rows, and of prompts that end. */
+  readonly draws: number;
   /** KV positions that its decoding rows read. */
   readonly kvTokens: number;
 }

@@ -57,11 +57,13 @@ export class Speculation implements Drafting {
   #planned(
     rows: readonly { readonly state: DraftState; readonly matchLength: number | null; readonly room: number }[],
     decoding: number,
-    { rows: allRows, tokens, kvTokens }: StepShape,
+    { tokens, draws, kvTokens }: StepShape,
   ): readonly number[] {
     if (rows.length === 0) return [];
-    const stepMs = (sequences: number, count: number) => this.#meter.predict({ sequences, tokens: count, kvTokens });
-    return this.#lengths.plan(rows, { rows: allRows, tokens, decoding, stepMs });
+    const stepMs = (drafts: number) =>
+      this.#meter.predict({ tokens: tokens + drafts, draws: draws + drafts, kvTokens });
+    const decodeMs = this.#meter.predict({ tokens: decoding, draws: decoding, kvTokens });
+    return this.#lengths.plan(rows, { decoding, decodeMs, stepMs });
   }
 
   /** Null: this sequence does not speculate. */

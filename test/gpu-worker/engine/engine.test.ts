@@ -36,6 +36,26 @@ describe.each(RUNNERS)('with KV in $kind and $depth plan(s) in flight', (shape) 
     expect(during.some(({ tokens }) => tokens === 10)).toBe(true);
   });
 
+  test('drafts take no token of a step from a prompt', () => {
+    const runner = new HashRunner({ ...shape, slots: 4, context: 1, maxStepTokens: 16 });
+    const world = new EngineWorld(runner);
+    const drafting = { speculation: 'n-gram' as const, params: { maxTokens: 400 } };
+    for (const i of range(2)) world.engine.add(engineRequest(`stream ${i}`, { promptIds: range(8), ...drafting }));
+    const drafted = () => world.steps.reduce((sum, { draftedTokens }) => sum + draftedTokens, 0);
+    while (world.of('stream 0').ids.length < 100) world.step();
+    const [before, draftedBefore] = [world.steps.length, drafted()];
+    world.engine.add(engineRequest('long', { promptIds: range(140), params: { maxTokens: 1 } }));
+    while (world.of('long').ids.length === 0) world.step();
+    // 14 of the 16 tokens each: what the two decodes leave.
+    expect(world.steps.length - before).toBeLessThanOrEqual(10 + shape.depth);
+    if (shape.depth === 1) expect(draftedBefore).toBeGreaterThan(0);
+    const duringPrompt = drafted();
+    world.runDry();
+    if (shape.depth === 1) expect(drafted()).toBeGreaterThan(duringPrompt);
+    expect(Math.max(...runner.plans.map(({ tokens }) => tokens))).toBeLessThanOrEqual(16);
+    for (const i of range(2)) expect(world.of(`stream ${i}`).ids).toEqual(hashContinuation(range(8), 400, 1));
+  });
+
   test('a failing step ends its requests and no others, frees all KV, and the next request works', () => {
     const world = new EngineWorld(new HashRunner({ ...shape, slots: 5, failAt: new Set([6]), maxStepTokens: 4 }));
     for (const i of range(3)) world.engine.add(engineRequest(`r${i}`, { promptIds: [i + 1, 2, 3] }));

@@ -33,7 +33,7 @@ describe('stepTokenBudget', () => {
     ['no objective, latency: one and a half times', { mode: 'latency', predictMs: (n) => 100 + n }, 58],
     ['a cheap decode step still leaves the floor', { predictMs: (n) => 1 + n }, 8 + PREFILL_FLOOR],
     ['no prediction yet: the floor', { predictMs: () => null }, 8 + PREFILL_FLOOR],
-    ['the maximum bounds even the floor', { maxStepTokens: 24, itlMs: 5 }, 24],
+    ['the maximum bounds even the floor', { maxStepTokens: 12, itlMs: 5 }, 12],
     ['decodes alone fill the step', { maxStepTokens: 64, decodeTokens: 64 }, 64],
   ])('%s', (_, over, tokens) => {
     expect(stepTokenBudget(input(over))).toBe(tokens);
