@@ -42,7 +42,14 @@ export async function arrival(bench: Bench): Promise<readonly Figure[]> {
   await bench.eachRound(SIDES, (speculation, round) => {
     rounds[speculation].push(playRound(loop, { ...size, key: `${speculation} ${round}`, vocabSize, speculation }));
   });
-  return SIDES.map((side) => figureOf(side, rounds[side], size));
+  return [...SIDES.map((side) => figureOf(side, rounds[side], size)), ttftFigure(rounds)];
+}
+
+/** What the drafts of running streams cost the prompt that arrives. */
+function ttftFigure({ off, auto }: Record<(typeof SIDES)[number], readonly Round[]>): Figure {
+  const ratios = auto.map(({ arrivalTtftMs }, i) => arrivalTtftMs / (off[i]?.arrivalTtftMs ?? NaN));
+  const name = 'TTFT of an arrival, drafts auto ÷ off';
+  return { name, unit: '×', spread: spreadOf(ratios), must: { atMost: 1.25 }, details: {}, profiles: {} };
 }
 
 function figureOf(speculation: string, rounds: readonly Round[], size: typeof FULL): Figure {

@@ -13,6 +13,8 @@ export interface BenchModel extends Disposable {
   readonly tokenBytes: TokenBytes;
   /** A Hugging Face folder with the tokenizer that texts are encoded by; its ids are below the model's vocabulary. */
   readonly tokenizerFolder: string;
+  /** Float32 weights: a token depends on no other row of its step. Rounded ones come to other last bits by its shape. */
+  readonly exact: boolean;
 }
 
 export interface BenchSize {
@@ -94,7 +96,8 @@ export class Bench implements Disposable {
 
   #random(): BenchModel {
     this.show('opening a random model of Qwen2.5-0.5B’s shape');
-    return benchModel(openRandomModel('qwen2.5-0.5b', { ...RUNNER, threads: this.size.threads }), EMBEDDED_FOLDER);
+    const runner = openRandomModel('qwen2.5-0.5b', { ...RUNNER, threads: this.size.threads });
+    return benchModel(runner, { tokenizerFolder: EMBEDDED_FOLDER, exact: false });
   }
 
   #tiny(): BenchModel {
@@ -103,11 +106,12 @@ export class Bench implements Disposable {
 
   #folder(folder: string): BenchModel {
     const { threads } = this.size;
-    return benchModel(openModel({ ...RUNNER, threads, quantization: 'none', folder }), folder);
+    const runner = openModel({ ...RUNNER, threads, quantization: 'none', folder });
+    return benchModel(runner, { tokenizerFolder: folder, exact: true });
   }
 }
 
-function benchModel(runner: ModelRunner, tokenizerFolder: string): BenchModel {
-  const tokenBytes = TokenBytes.fromFolder(tokenizerFolder);
-  return { runner, tokenBytes, tokenizerFolder, [Symbol.dispose]: () => runner.dispose() };
+function benchModel(runner: ModelRunner, rest: Pick<BenchModel, 'tokenizerFolder' | 'exact'>): BenchModel {
+  const tokenBytes = TokenBytes.fromFolder(rest.tokenizerFolder);
+  return { runner, tokenBytes, ...rest, [Symbol.dispose]: () => runner.dispose() };
 }

@@ -11,7 +11,7 @@ import { Scripts } from './script-mask.ts';
 import { compareSpeculation, type SpeculationCell } from './speculation.ts';
 import { editTasks, extractionTasks, type TextTask } from './texts.ts';
 
-const FULL = { batches: [1, 4, 16], chars: 1200, records: 16, outputTokens: 256 };
+const FULL = { batches: [1, 4, 16], chars: 480, records: 7, outputTokens: 96 };
 const QUICK: typeof FULL = { batches: [1, 2], chars: 120, records: 2, outputTokens: 24 };
 const AT_LEAST: Readonly<Record<number, number>> = { 1: 2, 4: 1.2, 16: 0.97 };
 
