@@ -1,5 +1,7 @@
 /** The Worker's bindings and the numbers read from them. The only reader of the environment at the edge. */
 
+import { routingNamed, type Routing } from './prefix/router.ts';
+
 export interface Env {
   readonly DB: D1Database;
   readonly GATEWAY: DurableObjectNamespace;
@@ -13,6 +15,8 @@ export interface Env {
   readonly REQUEST_TIMEOUT_MS?: string;
   /** Comma-separated origins for CORS; `*` = any (keys travel in a header, never in a cookie). */
   readonly ALLOWED_ORIGINS?: string;
+  /** How workers are chosen, one of ROUTINGS; `prefix` without. */
+  readonly ROUTING?: string;
 }
 
 export interface Limits {
@@ -29,6 +33,10 @@ export function limitsOf(env: Env): Limits {
     requestTimeoutMs: positive('REQUEST_TIMEOUT_MS', env.REQUEST_TIMEOUT_MS, 600_000),
     allowedOrigins: (env.ALLOWED_ORIGINS ?? '').split(',').map((origin) => origin.trim()),
   };
+}
+
+export function routingOf({ ROUTING = 'prefix' }: Env): Routing {
+  return routingNamed(ROUTING);
 }
 
 function positive(name: string, text: string | undefined, fallback: number): number {

@@ -5,7 +5,7 @@ import type { FrameBatch, Heartbeat, KvEvents, Submit, SubmitReply } from '../sh
 import { modelKey, subjects } from '../shared/subjects.ts';
 import { NoResponders, type Bus } from './bus.ts';
 import type { LiveRequest } from './live-request.ts';
-import { lookupOf, PrefixRouter, type Lookup } from './prefix/router.ts';
+import { lookupOf, PrefixRouter, type Lookup, type Routing } from './prefix/router.ts';
 import { Registry } from './registry.ts';
 import { WorkerLinks } from './worker-links.ts';
 
@@ -24,12 +24,14 @@ export interface FleetOptions {
   readonly bus: Bus;
   readonly shard: string;
   readonly shardEpoch: string;
+  /** By default `prefix`. */
+  readonly routing?: Routing;
 }
 
 export class Fleet {
   readonly #options: FleetOptions;
   readonly #registry = new Registry();
-  readonly #router = new PrefixRouter();
+  readonly #router: PrefixRouter;
   readonly #links = new WorkerLinks();
   readonly #live = new Map<string, LiveRequest>();
   #probing = new Set<string>();
@@ -60,6 +62,7 @@ export class Fleet {
 
   private constructor(options: FleetOptions) {
     this.#options = options;
+    this.#router = new PrefixRouter(options.routing);
   }
 
   workers(): readonly Heartbeat[] {
@@ -139,10 +142,9 @@ export class Fleet {
     }
   }
 
-  /** In the order to try them; a prompt too short to have blocks goes by load alone. */
+  /** In the order to try them. */
   #candidates(model: string, lookup: Lookup): readonly Heartbeat[] {
     const nowMs = Date.now();
-    if (lookup.blocks.length === 0) return this.#registry.candidates(model, nowMs, Math.random);
     return this.#router.route(lookup, this.#registry.ready(model, nowMs), { nowMs, random: Math.random });
   }
 

@@ -4,7 +4,7 @@ import { MillraceError, toMillraceError } from '../shared/errors.ts';
 import { PROTOCOL_VERSION, type Submit } from '../shared/protocol.ts';
 import { Bus } from './bus.ts';
 import { answerJson } from './completions.ts';
-import type { Env } from './env.ts';
+import { routingOf, type Env } from './env.ts';
 import { errorResponse } from './errors.ts';
 import { parseEventId } from './event-id.ts';
 import { Fleet } from './fleet.ts';
@@ -81,7 +81,7 @@ export class Gateway extends DurableObject<Env> {
   async #connect(shard: string): Promise<Fleet> {
     const { NATS_WS_URL: url, NATS_USER: user, NATS_PASSWORD: password } = this.env;
     const bus = await Bus.connect({ url, user, password, name: `millrace-gateway-${shard}` });
-    return Fleet.start({ bus, shard, shardEpoch: this.#shardEpoch });
+    return Fleet.start({ bus, shard, shardEpoch: this.#shardEpoch, routing: routingOf(this.env) });
   }
 
   async #submit(fleet: Fleet, job: GatewayJob, signal: AbortSignal): Promise<Response> {

@@ -29,21 +29,4 @@ export class Registry {
   ready(model: string, nowMs: number): readonly Heartbeat[] {
     return this.alive(nowMs).filter(({ status, models }) => status === 'ready' && models.includes(model));
   }
-
-  /**
-   * Workers of `model` in the order to try them: the better of two random ones first (power of two choices: many
-   * gateways with old figures must not all pick the same), then the rest by load.
-   */
-  candidates(model: string, nowMs: number, random: () => number): readonly Heartbeat[] {
-    const byLoad = this.ready(model, nowMs).toSorted((a, b) => pressure(a) - pressure(b));
-    if (byLoad.length < 3) return byLoad;
-    const pick = () => Math.floor(random() * byLoad.length);
-    const first = byLoad[Math.min(pick(), pick())];
-    return first === undefined ? byLoad : [first, ...byLoad.filter((worker) => worker !== first)];
-  }
-}
-
-/** Requests per slot. */
-function pressure({ load, limits }: Heartbeat): number {
-  return (load.running + load.waiting) / Math.max(1, limits.maxSequences);
 }

@@ -2,7 +2,22 @@
 import { blocksOf, promptSize, type PromptBlock } from '../../shared/block-hash.ts';
 import type { Heartbeat, KvEvents, Prompt, Submit } from '../../shared/protocol.ts';
 import { DEFAULT_PACE, rank, type Candidate } from './score.ts';
-import { WorkerPrefixes } from './worker-prefixes.ts';
+import { WorkerPrefixes, type PrefixMatch } from './worker-prefixes.ts';
+
+/**
+ * How a worker is chosen: by predicted wait and the prefixes that workers hold; by predicted wait alone; at random. The
+ * latter two are there to be compared with.
+ */
+export const ROUTINGS = ['prefix', 'least-loaded', 'random'] as const;
+export type Routing = (typeof ROUTINGS)[number];
+
+export function routingNamed(name: string): Routing {
+  const routing = ROUTINGS.find((each) => each === name);
+  if (routing !== undefined) return routing;
+  throw new Error(`ROUTING must be one of ${ROUTINGS.join(', ')}, not "${name}"`);
+}
+
+const NO_MATCHES: ReadonlyMap<string, PrefixMatch> = new Map();
 
 /** Units of text in a token before any prompt was counted, and the weight of the newest prompt later. */
 const UNITS_PER_TOKEN = 4;
@@ -38,7 +53,12 @@ export function lookupOf({
 export class PrefixRouter {
   readonly #prefixes = new WorkerPrefixes();
   readonly #loads = new Map<string, LoadView>();
+  readonly #routing: Routing;
   #unitsPerToken = UNITS_PER_TOKEN;
+
+  constructor(routing: Routing = 'prefix') {
+    this.#routing = routing;
+  }
 
   /** True when the worker's prefixes are not known: ask it for a snapshot. */
   heartbeat({ worker, epoch, load }: Heartbeat, nowMs: number): boolean {
@@ -67,7 +87,8 @@ export class PrefixRouter {
     workers: readonly Heartbeat[],
     { nowMs, random }: { readonly nowMs: number; readonly random: () => number },
   ): readonly Heartbeat[] {
-    const matches = this.#prefixes.lookup(lookup.blocks, nowMs);
+    if (this.#routing === 'random') return shuffled(workers, random);
+    const matches = this.#matches(lookup, nowMs);
     const candidates = workers.map((heartbeat): Candidate => {
       const { worker, load, limits } = heartbeat;
       const match = matches.get(worker);
@@ -88,7 +109,7 @@ export class PrefixRouter {
   /** A request of `n` choices goes to this worker. */
   sent(lookup: Lookup, heartbeat: Heartbeat, { n, nowMs }: { readonly n: number; readonly nowMs: number }): void {
     const { worker } = heartbeat;
-    const match = this.#prefixes.lookup(lookup.blocks, nowMs).get(worker);
+    const match = this.#matches(lookup, nowMs).get(worker);
     const view = this.#drained(heartbeat, nowMs);
     view.queuedTokens += this.#tokens(lookup.size - (match?.size ?? 0), lookup);
     view.sequences += n;
@@ -112,6 +133,10 @@ export class PrefixRouter {
     if (view !== undefined) view.sequences -= n;
   }
 
+  #matches({ blocks }: Lookup, nowMs: number): ReadonlyMap<string, PrefixMatch> {
+    return this.#routing === 'prefix' ? this.#prefixes.lookup(blocks, nowMs) : NO_MATCHES;
+  }
+
   /** The queue as it is now if prompts went at the worker's pace. */
   #drained({ worker, load }: Heartbeat, nowMs: number): LoadView {
     const view = this.#loads.get(worker) ?? { queuedTokens: load.queuedPrefillTokens, atMs: nowMs, sequences: 0 };
@@ -125,6 +150,13 @@ export class PrefixRouter {
   #tokens(size: number, { inTokens }: Lookup): number {
     return inTokens ? size : size / this.#unitsPerToken;
   }
+}
+
+function shuffled<T>(items: readonly T[], random: () => number): readonly T[] {
+  return items
+    .map((item) => ({ item, key: random() }))
+    .toSorted((a, b) => a.key - b.key)
+    .map(({ item }) => item);
 }
 
 function isTokens({ type }: Prompt): boolean {

@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, test } from 'vitest';
-import { lookupOf, PrefixRouter, type Lookup } from '../../../edge/prefix/router.ts';
+import { lookupOf, PrefixRouter, routingNamed, type Lookup, type Routing } from '../../../edge/prefix/router.ts';
 import type { Heartbeat, Prompt } from '../../../shared/protocol.ts';
 import { seeded } from '../../support/seeded.ts';
 
@@ -134,4 +134,37 @@ test('a worker that is not known any more is not chosen for what it held', () =>
   const seen = new Set<string>();
   for (let i = 0; i < 50; i++) seen.add(router.route(prompt, workers, { nowMs: 0, random })[0]?.worker ?? '');
   expect(seen.size).toBe(4);
+});
+
+describe('what routing is compared with', () => {
+  const prompt = lookup(chat(SYSTEM, 'Question?'));
+  const firstsOf = (routing: Routing, busy: Heartbeat): ReadonlyMap<string, number> => {
+    const other = new PrefixRouter(routing);
+    const known = [busy, ...workers.slice(1)];
+    for (const worker of known) other.heartbeat(worker, 0);
+    other.sent(prompt, known[1] ?? busy, { n: 1, nowMs: 0 });
+    const counts = new Map<string, number>();
+    for (let i = 0; i < 400; i++) {
+      const [first] = other.route(prompt, known, { nowMs: 60_000, random });
+      counts.set(first?.worker ?? '', (counts.get(first?.worker ?? '') ?? 0) + 1);
+    }
+    return counts;
+  };
+
+  test('by load alone: no prefix draws, a queue repels', () => {
+    const counts = firstsOf('least-loaded', beat('a', { queuedPrefillTokens: 10_000_000 }));
+    expect([...counts.keys()].toSorted()).toEqual(['b', 'c', 'd']);
+    expect(Math.min(...counts.values())).toBeGreaterThan(20);
+  });
+
+  test('at random: neither does', () => {
+    const counts = firstsOf('random', beat('a', { queuedPrefillTokens: 10_000_000 }));
+    expect([...counts.keys()].toSorted()).toEqual(['a', 'b', 'c', 'd']);
+    expect(Math.min(...counts.values())).toBeGreaterThan(60);
+  });
+
+  test('its name is checked', () => {
+    expect(routingNamed('random')).toBe('random');
+    expect(() => routingNamed('fastest')).toThrow('ROUTING must be one of prefix, least-loaded, random');
+  });
 });

@@ -1,6 +1,7 @@
 /** The routing score on a simulated fleet under cache pressure: 60 system prompts of 1,500 tokens, room for 24 on each worker. */
 import { describe, expect, test } from 'vitest';
-import { simulate, type Policy } from './simulator.ts';
+import type { Routing } from '../../../edge/prefix/router.ts';
+import { simulate } from './simulator.ts';
 
 /** About 60 % of what a fleet can take that goes by load alone. */
 const RATE_PER_WORKER = 11;
@@ -10,7 +11,7 @@ describe.each([4, 16])('%i workers', (workers) => {
     ['tenants alike', 0],
     ['a few tenants make most of the traffic', 0.9],
   ])('%s', (_, skew) => {
-    const run = (policy: Policy, rate = RATE_PER_WORKER) =>
+    const run = (policy: Routing, rate = RATE_PER_WORKER) =>
       simulate({
         ...{ policy, workers, gateways: 4, skew, seed: 42 },
         ...{ requests: 2000 * workers, requestsPerSecond: rate * workers },

@@ -3,16 +3,14 @@
  * pace, hold exact least-recently-used prefix caches of whole tenant prompts, and decode in parallel. Gateways know
  * heartbeats of up to a second ago, their own tenants' KV events, and what they sent.
  */
-import { PrefixRouter, type Lookup } from '../../../edge/prefix/router.ts';
+import { PrefixRouter, type Lookup, type Routing } from '../../../edge/prefix/router.ts';
 import { Registry } from '../../../edge/registry.ts';
 import type { PromptBlock } from '../../../shared/block-hash.ts';
 import type { Heartbeat, KvEvents } from '../../../shared/protocol.ts';
 import { seeded } from '../../support/seeded.ts';
 
-export type Policy = 'random' | 'least-loaded' | 'prefix';
-
 export interface SimulationOptions {
-  readonly policy: Policy;
+  readonly policy: Routing;
   readonly workers: number;
   readonly gateways: number;
   /** Share of the traffic of tenant k goes by 1 / (k + 1) ** skew. */
@@ -194,13 +192,12 @@ function lookupFor({ tenant, promptTokens }: Arrival): Lookup {
 
 /** A gateway under one policy. */
 class SimulatedGateway {
-  readonly router = new PrefixRouter();
+  readonly router: PrefixRouter;
   readonly #registry = new Registry();
-  readonly #policy: Policy;
   readonly #random: () => number;
 
-  constructor(policy: Policy, random: () => number) {
-    this.#policy = policy;
+  constructor(policy: Routing, random: () => number) {
+    this.router = new PrefixRouter(policy);
     this.#random = random;
   }
 
@@ -221,10 +218,6 @@ class SimulatedGateway {
 
   choose(arrival: Arrival, nowMs: number): string {
     const workers = this.#registry.ready('m', nowMs);
-    if (this.#policy === 'random') return workers[Math.floor(this.#random() * workers.length)]?.worker ?? '';
-    if (this.#policy === 'least-loaded') {
-      return this.#registry.candidates('m', nowMs, this.#random)[0]?.worker ?? '';
-    }
     const lookup = lookupFor(arrival);
     const [best] = this.router.route(lookup, workers, { nowMs, random: this.#random });
     if (best !== undefined) this.router.sent(lookup, best, { n: 1, nowMs });
