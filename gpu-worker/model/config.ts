@@ -2,15 +2,9 @@
 import * as v from 'valibot';
 import { FAMILIES, findFamily } from './families/family.ts';
 import type { Family } from './families/family.ts';
-import { ModelFolderError, readJson } from './folder.ts';
-
-/** Llama 3.1's stretching of low rotary frequencies. */
-export interface Llama3Scaling {
-  readonly factor: number;
-  readonly lowFreqFactor: number;
-  readonly highFreqFactor: number;
-  readonly originalMaxPositions: number;
-}
+import { ModelFolderError, readJson, refusal } from './folder.ts';
+import { maxPositionsOf, readRopes, ropeSchema } from './rope-config.ts';
+import type { Rope } from './rope-config.ts';
 
 export interface ModelConfig {
   readonly family: Family;
@@ -23,52 +17,82 @@ export interface ModelConfig {
   readonly headDim: number;
   readonly maxPositions: number;
   readonly normEpsilon: number;
-  readonly ropeTheta: number;
-  readonly ropeScaling: Llama3Scaling | null;
+  readonly activation: Activation;
   /** Biases on the query, key and value projections. */
   readonly qkvBias: boolean;
+  /** Bias on the attention's output projection. */
+  readonly outBias: boolean;
+  /** Biases on gate, up and down. */
+  readonly mlpBias: boolean;
+  /** Factor of the products of query and key, before softmax. */
+  readonly attentionScale: number;
+  /** c × tanh(score / c) of those products; null = none. */
+  readonly attentionSoftcap: number | null;
+  /** [layers]; layers whose attention works alike share one object. */
+  readonly attention: readonly LayerAttention[];
+  /** Factor of the embeddings. */
+  readonly embeddingScale: number;
+  /** c × tanh(logit / c) of the logits; null = none. */
+  readonly logitSoftcap: number | null;
   readonly tiedEmbeddings: boolean;
   readonly eosIds: readonly number[];
 }
 
+export type Activation = 'silu' | 'gelu-tanh';
+
+/** How the attention of a layer differs from that of other layers. */
+export interface LayerAttention {
+  /** Tokens that a token sees, itself included; null = all before it. */
+  readonly window: number | null;
+  /** Null = positions are not encoded. */
+  readonly rope: Rope | null;
+}
+
+const ACTIVATIONS: Readonly<Record<string, Activation>> = { silu: 'silu', gelu_pytorch_tanh: 'gelu-tanh' };
+const MAX_LAYERS = 1024;
+
 const size = v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(1 << 24));
+const cap = v.nullish(v.pipe(v.number(), v.minValue(1e-3)));
 const tokenIds = v.nullish(v.union([v.pipe(v.number(), v.integer()), v.array(v.pipe(v.number(), v.integer()))]));
-const ropeSchema = v.looseObject({
-  rope_type: v.optional(v.string()),
-  type: v.optional(v.string()),
-  rope_theta: v.optional(v.number()),
-  factor: v.optional(v.number()),
-  low_freq_factor: v.optional(v.number()),
-  high_freq_factor: v.optional(v.number()),
-  original_max_position_embeddings: v.optional(v.number()),
-});
-type Rope = v.InferOutput<typeof ropeSchema>;
 
 const configSchema = v.looseObject({
+  ...ropeSchema,
   model_type: v.string(),
   vocab_size: size,
   hidden_size: size,
   intermediate_size: size,
-  num_hidden_layers: size,
+  num_hidden_layers: v.pipe(size, v.maxValue(MAX_LAYERS)),
   num_attention_heads: size,
-  num_key_value_heads: v.optional(size),
+  num_key_value_heads: v.nullish(size),
   head_dim: v.nullish(size),
-  max_position_embeddings: size,
-  rms_norm_eps: v.pipe(v.number(), v.minValue(0), v.maxValue(1)),
-  rope_theta: v.optional(v.pipe(v.number(), v.minValue(1))),
-  rope_scaling: v.nullish(ropeSchema),
-  rope_parameters: v.nullish(ropeSchema),
-  attention_bias: v.optional(v.boolean()),
-  mlp_bias: v.optional(v.boolean()),
+  rms_norm_eps: v.optional(v.pipe(v.number(), v.minValue(0), v.maxValue(1)), 1e-6),
+  attention_bias: v.optional(v.boolean(), false),
+  mlp_bias: v.optional(v.boolean(), false),
   hidden_act: v.optional(v.string()),
+  hidden_activation: v.nullish(v.string()),
+  query_pre_attn_scalar: v.optional(v.pipe(v.number(), v.minValue(1e-3))),
+  attn_logit_softcapping: cap,
+  final_logit_softcapping: cap,
+  use_bidirectional_attention: v.nullish(v.boolean()),
+  layer_types: v.nullish(v.pipe(v.array(v.string()), v.maxLength(MAX_LAYERS))),
   use_sliding_window: v.nullish(v.boolean()),
+  sliding_window: v.nullish(size),
+  sliding_window_pattern: v.optional(size),
+  max_window_layers: v.nullish(v.pipe(v.number(), v.integer(), v.minValue(0))),
+  no_rope_layers: v.nullish(v.pipe(v.array(v.number()), v.maxLength(MAX_LAYERS))),
+  no_rope_layer_interval: v.optional(size),
   tie_word_embeddings: v.optional(v.boolean(), false),
   eos_token_id: tokenIds,
 });
 type HuggingFaceConfig = v.InferOutput<typeof configSchema>;
 
+const kindSchema = v.looseObject({
+  model_type: v.string(),
+  quantization_config: v.nullish(v.looseObject({ quant_method: v.optional(v.string(), 'unnamed') })),
+});
 const generationSchema = v.looseObject({ eos_token_id: tokenIds });
 
+/** Throws `ModelFolderError` with the field and what would be accepted. */
 export function readModelConfig(folder: string): ModelConfig {
   const generation = readJson(folder, 'generation_config.json', false);
   return parseModelConfig(readJson(folder, 'config.json', true), generation);
@@ -76,22 +100,22 @@ export function readModelConfig(folder: string): ModelConfig {
 
 /** The two files' parsed contents; `generation` undefined when the folder has none. */
 export function parseModelConfig(config: unknown, generation: unknown): ModelConfig {
-  const hf = check('config.json', configSchema, config);
-  const family = findFamily(hf.model_type);
+  const kind = check('config.json', kindSchema, config);
+  if (kind.quantization_config) refuseQuantized(kind.quantization_config.quant_method);
+  const family = findFamily(kind.model_type);
   if (family === undefined)
-    throw refusal('model_type', hf.model_type, `supported: ${FAMILIES.map(({ name }) => name).join(', ')}`);
+    throw refusal('model_type', kind.model_type, `supported: ${FAMILIES.map(({ name }) => name).join(', ')}`);
+  const hf = check('config.json', configSchema, { ...family.defaults, ...kind });
   const kvHeads = hf.num_key_value_heads ?? hf.num_attention_heads;
-  if (hf.num_attention_heads % kvHeads !== 0) {
+  if (hf.num_attention_heads % kvHeads !== 0)
     throw refusal('num_key_value_heads', kvHeads, `it must divide num_attention_heads = ${hf.num_attention_heads}`);
-  }
   const headDim = hf.head_dim ?? hf.hidden_size / hf.num_attention_heads;
   if (!Number.isInteger(headDim) || headDim % 16 !== 0)
     throw refusal('head_dim', headDim, 'it must be a multiple of 16');
-  if (hf.mlp_bias === true) throw refusal('mlp_bias', true, 'only models without it are supported');
-  if (hf.hidden_act !== undefined && hf.hidden_act !== 'silu')
-    throw refusal('hidden_act', hf.hidden_act, 'supported: silu');
-  if (hf.use_sliding_window === true) throw refusal('use_sliding_window', true, 'only full attention is supported');
-  const rope = { ...hf.rope_scaling, ...hf.rope_parameters };
+  if (hf.use_bidirectional_attention === true)
+    throw refusal('use_bidirectional_attention', true, 'only models that generate text are supported');
+  const ropes = readRopes(hf, headDim, family.name);
+  const maxPositions = maxPositionsOf(hf, ropes.full);
   const generated =
     generation === undefined ? undefined : check('generation_config.json', generationSchema, generation);
   return {
@@ -103,36 +127,73 @@ export function parseModelConfig(config: unknown, generation: unknown): ModelCon
     heads: hf.num_attention_heads,
     kvHeads,
     headDim,
-    maxPositions: hf.max_position_embeddings,
+    maxPositions,
     normEpsilon: hf.rms_norm_eps,
-    ropeTheta: rope.rope_theta ?? hf.rope_theta ?? 10_000,
-    ropeScaling: readRopeScaling(rope),
-    qkvBias: qkvBias(family, hf),
+    activation: readActivation(hf),
+    qkvBias: family.qkvBias === 'config' ? hf.attention_bias : family.qkvBias,
+    outBias: family.outBias === 'config' ? hf.attention_bias : family.outBias,
+    mlpBias: hf.mlp_bias,
+    attentionScale: (hf.query_pre_attn_scalar ?? headDim) ** -0.5,
+    attentionSoftcap: hf.attn_logit_softcapping ?? null,
+    attention: readAttention(hf, family, { ropes, maxPositions }),
+    embeddingScale: family.scaledEmbeddings ? Math.sqrt(hf.hidden_size) : 1,
+    logitSoftcap: hf.final_logit_softcapping ?? null,
     tiedEmbeddings: hf.tie_word_embeddings,
     eosIds: [generated?.eos_token_id ?? hf.eos_token_id ?? []].flat(),
   };
 }
 
-function qkvBias(family: Family, hf: HuggingFaceConfig): boolean {
-  if (family.qkvBias !== 'config') return family.qkvBias;
-  // Llama's attention_bias also puts a bias on the output projection.
-  if (hf.attention_bias === true) throw refusal('attention_bias', true, `unsupported for model_type ${hf.model_type}`);
-  return false;
+function refuseQuantized(method: string): never {
+  throw refusal(
+    'quantization_config.quant_method',
+    method,
+    'give the checkpoint it was made from, in bf16, fp16 or fp32; it is quantized here when it loads (--quantization int4 or int8)',
+  );
 }
 
-function readRopeScaling(rope: Rope): Llama3Scaling | null {
-  const type = rope.rope_type ?? rope.type ?? 'default';
-  if (type === 'default') return null;
-  if (type !== 'llama3') throw refusal('rope_scaling.rope_type', type, 'supported: default, llama3');
-  const { factor, low_freq_factor: low, high_freq_factor: high, original_max_position_embeddings: original } = rope;
-  if (factor === undefined || low === undefined || high === undefined || original === undefined || high <= low) {
-    throw refusal(
-      'rope_scaling',
-      JSON.stringify(rope),
-      'llama3 needs factor, low_ < high_freq_factor and original_max_position_embeddings',
-    );
+function readActivation(hf: HuggingFaceConfig): Activation {
+  const name = hf.hidden_activation ?? hf.hidden_act ?? 'silu';
+  const activation = ACTIVATIONS[name];
+  if (activation === undefined) throw refusal('hidden_act', name, `supported: ${Object.keys(ACTIVATIONS).join(', ')}`);
+  return activation;
+}
+
+function readAttention(
+  hf: HuggingFaceConfig,
+  family: Family,
+  { ropes, maxPositions }: { ropes: { full: Rope; sliding: Rope }; maxPositions: number },
+): readonly LayerAttention[] {
+  const { num_hidden_layers: layers, no_rope_layers: listed, no_rope_layer_interval: interval } = hf;
+  for (const [name, list] of Object.entries({ layer_types: hf.layer_types, no_rope_layers: listed })) {
+    if (list && list.length < layers) throw refusal(name, `${list.length} entries`, `it must name ${layers} layers`);
   }
-  return { factor, lowFreqFactor: low, highFreqFactor: high, originalMaxPositions: original };
+  const kinds = new Map<string, LayerAttention>();
+  return Array.from({ length: layers }, (_, layer) => {
+    const slides = isSliding(hf, family, layer);
+    const rotates = listed ? listed[layer] !== 0 : interval === undefined || (layer + 1) % interval !== 0;
+    const key = `${slides} ${rotates}`;
+    const made = kinds.get(key);
+    if (made !== undefined) return made;
+    const window = slides && (hf.sliding_window ?? Infinity) < maxPositions ? (hf.sliding_window ?? null) : null;
+    const kind = { window, rope: rotates ? (slides ? ropes.sliding : ropes.full) : null };
+    kinds.set(key, kind);
+    return kind;
+  });
+}
+
+function isSliding(hf: HuggingFaceConfig, { slidingLayers }: Family, layer: number): boolean {
+  if (slidingLayers === 'none') return false;
+  if (slidingLayers === 'all') return true;
+  if (slidingLayers === 'optional' && hf.use_sliding_window !== true) return false;
+  const type = hf.layer_types?.[layer];
+  if (type !== undefined) {
+    if (type === 'sliding_attention' || type === 'full_attention') return type === 'sliding_attention';
+    throw refusal(`layer_types.${layer}`, type, 'supported: full_attention, sliding_attention');
+  }
+  if (slidingLayers === 'pattern') return (layer + 1) % (hf.sliding_window_pattern ?? 1) !== 0;
+  if (typeof hf.max_window_layers !== 'number')
+    throw refusal('use_sliding_window', true, 'layer_types must name the layers it is for');
+  return layer >= hf.max_window_layers;
 }
 
 function check<const S extends v.GenericSchema>(file: string, schema: S, value: unknown): v.InferOutput<S> {
@@ -140,8 +201,4 @@ function check<const S extends v.GenericSchema>(file: string, schema: S, value: 
   if (result.success) return result.output;
   const issue = result.issues[0];
   throw new ModelFolderError(`${file}: ${v.getDotPath(issue) ?? 'document'}: ${issue.message}`);
-}
-
-function refusal(field: string, value: unknown, fix: string): ModelFolderError {
-  return new ModelFolderError(`config.json: ${field} = ${String(value)} cannot be served; ${fix}`);
 }

@@ -3,7 +3,7 @@
  * rows share every matrix product while attention runs part by part. Knows no plan but its rows.
  */
 import type { PlanRow } from '../engine/step-plan.ts';
-import type { ModelConfig } from './config.ts';
+import type { LayerAttention, ModelConfig } from './config.ts';
 import { attentionGraph, firstGraph, KV_KINDS, lastGraph, middleGraph } from './graph/cpu-graph.ts';
 import type { CpuGraph } from './graph/cpu-graph.ts';
 import type { KvSlots } from './kv-slots.ts';
@@ -25,7 +25,8 @@ export class CpuDecoder {
   readonly #layers: number;
   /** In the order of their runs; stage i comes before the attention of layer i. */
   readonly #stages: readonly Binding[];
-  readonly #attention: Session;
+  /** [layers]: layers of one kind share a session. */
+  readonly #attention: readonly Session[];
   /** [KEPT_PARTS × layers], made when first needed. */
   readonly #attentions: Binding[] = [];
   readonly #release: readonly (() => void)[];
@@ -43,7 +44,12 @@ export class CpuDecoder {
       const stages = [open(firstGraph(config, store))];
       for (let layer = 0; layer + 1 < config.layers; layer++) stages.push(open(middleGraph(config, store, layer)));
       stages.push(open(lastGraph(config, store)));
-      this.#attention = open(attentionGraph(config, store, capacity));
+      const kinds = new Map<LayerAttention, Session>();
+      this.#attention = config.attention.map((kind) => {
+        const session = kinds.get(kind) ?? open(attentionGraph(config, store, { kind, capacity }));
+        kinds.set(kind, session);
+        return session;
+      });
       this.#stages = stages.map((session) => session.bind());
     } catch (error) {
       for (const session of sessions) session.release();
@@ -96,7 +102,9 @@ export class CpuDecoder {
 
   #attend(part: Part, at: number, layer: number): void {
     const index = (at % KEPT_PARTS) * this.#layers + layer;
-    const binding = (this.#attentions[index] ??= this.#attention.bind());
+    const session = this.#attention[layer];
+    if (session === undefined) throw new RangeError(`no attention for layer ${layer}`);
+    const binding = (this.#attentions[index] ??= session.bind());
     binding.lendInput('qkv', part.qkv);
     binding.lendInput('seqlens_k', part.seqlens);
     binding.lendInput('total_length', part.total);

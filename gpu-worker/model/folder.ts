@@ -7,6 +7,11 @@ export class ModelFolderError extends Error {
   override readonly name = 'ModelFolderError';
 }
 
+/** A field of config.json that we cannot serve; `fix` says what is possible. */
+export function refusal(field: string, value: unknown, fix: string): ModelFolderError {
+  return new ModelFolderError(`config.json: ${field} = ${String(value)} cannot be served; ${fix}`);
+}
+
 /** Undefined when a file that is not required is not there. */
 export function readJson(folder: string, file: string, required: boolean): unknown {
   let text: string;

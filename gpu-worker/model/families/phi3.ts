@@ -5,7 +5,7 @@ import { llama } from './llama.ts';
 export const phi3: Family = {
   ...llama,
   name: 'phi3',
-  defaults: {},
+  defaults: { original_max_position_embeddings: 4096 },
   qkvBias: false,
   outBias: false,
   slidingLayers: 'all',

@@ -1,5 +1,5 @@
 /** The decoder's stages in ONNX Runtime's CPU kernels: GroupQueryAttention over KV slots, Gemm or MatMulNBits. Knows no runs. */
-import type { ModelConfig } from '../config.ts';
+import type { LayerAttention, ModelConfig } from '../config.ts';
 import { BLOCK_SIZE } from '../quantize.ts';
 import type { TensorView } from '../runtime/session.ts';
 import type { Stack, WeightStore } from '../weight-store.ts';
@@ -7,7 +7,10 @@ import { afterLastLayer, beforeFirstLayer, betweenLayers, packedColumns } from '
 import type { DecoderParts, LayerInput, LayerOutput, LinearSpec } from './decoder.ts';
 import { GraphBuilder, NONE } from './graph-builder.ts';
 import type { Value } from './graph-builder.ts';
+import type { Attribute } from './graph-builder.ts';
 import { rotaryTables } from './rotary.ts';
+import { StandardParts } from './standard-parts.ts';
+import type { Rope } from '../rope-config.ts';
 
 /** Without level 4 (int8 activations) MatMulNBits is many times slower. */
 const INT8_ACTIVATIONS = 4;
@@ -50,12 +53,16 @@ export function lastGraph(config: ModelConfig, store: WeightStore): CpuGraph {
 }
 
 /**
- * One layer's attention over B sequences with S tokens each: B is 1, or S is 1. Inputs: qkv float32 [B, S, packed
+ * The attention of layers of one kind over B sequences with S tokens each: B is 1, or S is 1. Inputs: qkv float32 [B, S, packed
  * columns]; seqlens_k int32 [B], total tokens of each sequence − 1; total_length int32 [1], the largest total; past_key
  * and past_value float32 [B, kvHeads, capacity, headDim]. Outputs: attended float32 [B, S, heads × headDim]; present_key
  * and present_value, to be bound to the memory of their past.
  */
-export function attentionGraph(config: ModelConfig, store: WeightStore, capacity: number): CpuGraph {
+export function attentionGraph(
+  config: ModelConfig,
+  store: WeightStore,
+  { kind, capacity }: { kind: LayerAttention; capacity: number },
+): CpuGraph {
   const { heads, kvHeads, headDim } = config;
   const parts = new CpuParts('attention', config, store);
   const { graph } = parts;
@@ -69,8 +76,8 @@ export function attentionGraph(config: ModelConfig, store: WeightStore, capacity
   graph.node({
     op: 'GroupQueryAttention',
     domain: 'com.microsoft',
-    inputs: ['qkv', NONE, NONE, ...past, 'seqlens_k', 'total_length', ...parts.rotaryTables(capacity)],
-    attributes: { num_heads: heads, kv_num_heads: kvHeads, do_rotary: 1, rotary_interleaved: 0 },
+    inputs: ['qkv', NONE, NONE, ...past, 'seqlens_k', 'total_length', ...parts.rotaryTables(kind.rope, capacity)],
+    attributes: attentionAttributes(config, kind),
     outputs: ['attended', ...present],
   });
   return parts.encode();
@@ -78,20 +85,30 @@ export function attentionGraph(config: ModelConfig, store: WeightStore, capacity
 
 export const KV_KINDS = ['key', 'value'] as const;
 
-class CpuParts implements DecoderParts {
-  readonly graph: GraphBuilder;
-  readonly #config: ModelConfig;
+function attentionAttributes(config: ModelConfig, { window, rope }: LayerAttention): Record<string, Attribute> {
+  const { heads, kvHeads, attentionScale, attentionSoftcap } = config;
+  return {
+    num_heads: heads,
+    kv_num_heads: kvHeads,
+    scale: { float: attentionScale },
+    do_rotary: rope === null ? 0 : 1,
+    rotary_interleaved: 0,
+    ...(window === null ? {} : { local_window_size: window }),
+    ...(attentionSoftcap === null ? {} : { softcap: { float: attentionSoftcap } }),
+  };
+}
+
+class CpuParts extends StandardParts implements DecoderParts {
   readonly #store: WeightStore;
   readonly #initializers = new Map<string, TensorView>();
 
   constructor(name: string, config: ModelConfig, store: WeightStore) {
-    this.graph = new GraphBuilder(name);
-    this.#config = config;
+    super(new GraphBuilder(name), config);
     this.#store = store;
   }
 
   takeLayerOutput(): LayerOutput {
-    const { heads, headDim, hiddenSize } = this.#config;
+    const { heads, headDim, hiddenSize } = this.config;
     return {
       attended: this.graph.input('attended', 'float32', ['T', heads * headDim]),
       residual: this.graph.input('residual_in', 'float32', ['T', hiddenSize]),
@@ -99,8 +116,8 @@ class CpuParts implements DecoderParts {
   }
 
   giveLayerInput({ qkv, residual }: LayerInput): void {
-    this.give(qkv, 'qkv', ['T', packedColumns(this.#config)]);
-    this.give(residual, 'residual', ['T', this.#config.hiddenSize]);
+    this.give(qkv, 'qkv', ['T', packedColumns(this.config)]);
+    this.give(residual, 'residual', ['T', this.config.hiddenSize]);
   }
 
   give(value: Value, name: string, shape: readonly (number | string)[]): void {
@@ -146,7 +163,7 @@ class CpuParts implements DecoderParts {
   }
 
   norm(input: Value, gamma: Stack): Value {
-    const attributes = { axis: -1, epsilon: { float: this.#config.normEpsilon } };
+    const attributes = { axis: -1, epsilon: { float: this.config.normEpsilon } };
     return this.graph.node({ op: 'SimplifiedLayerNormalization', inputs: [input, this.#float32(gamma)], attributes });
   }
 
@@ -156,7 +173,7 @@ class CpuParts implements DecoderParts {
       op: 'SkipSimplifiedLayerNormalization',
       domain: 'com.microsoft',
       inputs: [input, residual, this.#float32(gamma)],
-      attributes: { epsilon: { float: this.#config.normEpsilon } },
+      attributes: { epsilon: { float: this.config.normEpsilon } },
       outputs: [normed, NONE, NONE, sum],
     });
     return { normed, sum };
@@ -173,13 +190,23 @@ class CpuParts implements DecoderParts {
     return this.graph.node({ op: 'Mul', inputs: [silu, up] });
   }
 
-  /** Cosines and sines [capacity, headDim / 2]. */
-  rotaryTables(capacity: number): readonly [cos: Value, sin: Value] {
-    const table = (name: 'cos' | 'sin'): Value => {
-      const values = (): Float32Array => rotaryTables(this.#config, capacity)[name];
-      return this.#external(name, this.#store.constant(name, [capacity, this.#config.headDim / 2], values));
-    };
-    return [table('cos'), table('sin')];
+  /** Cosines and sines [capacity, rotated dimensions / 2]; nothing without rotation. */
+  rotaryTables(rope: Rope | null, capacity: number): readonly Value[] {
+    if (rope === null) return [];
+    const kind = this.config.attention.findIndex((attention) => attention.rope === rope);
+    return (['cos', 'sin'] as const).map((part) => {
+      const values = (): Float32Array => rotaryTables(rope, capacity)[part];
+      const name = `${part}.${kind}`;
+      return this.#external(name, this.#store.constant(name, [capacity, rope.dims / 2], values));
+    });
+  }
+
+  protected scalar(value: number): Value {
+    const name = `scalar.${value}`;
+    return this.#external(
+      name,
+      this.#store.constant(name, [1], () => Float32Array.of(value)),
+    );
   }
 
   #float32(stack: Stack): Value {

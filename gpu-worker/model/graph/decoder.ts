@@ -20,6 +20,16 @@ export interface DecoderParts {
   addNorm(input: Value, residual: Value, gamma: Stack): { readonly normed: Value; readonly sum: Value };
   /** silu(gate) × up */
   gatedSilu(gate: Value, up: Value): Value;
+  /** gelu(gate) × up, gelu by its tanh approximation */
+  gatedGelu(gate: Value, up: Value): Value;
+  /** value × factor */
+  scale(value: Value, factor: number): Value;
+  /** cap × tanh(value / cap) */
+  softcap(value: Value, cap: number): Value;
+  /** [T, 2 × columns] → its halves [T, columns] */
+  halves(value: Value, columns: number): readonly [Value, Value];
+  /** Norms each head of query and key in the packed projection; gammas [headDim]. */
+  normHeads(packed: Value, gammas: { readonly query: Stack; readonly key: Stack }): Value;
 }
 
 /** What a layer's attention takes, [T, packed columns], and the residual stream that goes around it, [T, H]. */
@@ -39,9 +49,10 @@ export const packedColumns = ({ heads, kvHeads, headDim }: ModelConfig): number 
 
 /** Token ids → the first layer's attention. */
 export function beforeFirstLayer(config: ModelConfig, parts: DecoderParts): LayerInput {
-  const residual = parts.embed(embedding(config));
-  const normed = parts.norm(residual, vector(config, layerName(config.family.tensors.attentionNorm, 0)));
-  return { qkv: parts.linear(normed, qkvSpec(config, 0)), residual };
+  const embedded = parts.embed(embedding(config));
+  const residual = config.embeddingScale === 1 ? embedded : parts.scale(embedded, config.embeddingScale);
+  const normed = parts.norm(residual, norm(config, layerName(config.family.tensors.attentionNorm, 0)));
+  return { qkv: packedQkv(config, parts, { input: normed, layer: 0 }), residual };
 }
 
 /** From one layer's attention to the next one's. */
@@ -51,11 +62,9 @@ export function betweenLayers(
   from: LayerOutput & { layer: number },
 ): LayerInput {
   const layer = from.layer + 1;
-  const { normed, sum } = restOfLayer(config, parts, {
-    ...from,
-    nextNorm: layerName(config.family.tensors.attentionNorm, layer),
-  });
-  return { qkv: parts.linear(normed, qkvSpec(config, layer)), residual: sum };
+  const nextNorm = layerName(config.family.tensors.attentionNorm, layer);
+  const { normed, sum } = restOfLayer(config, parts, { ...from, nextNorm });
+  return { qkv: packedQkv(config, parts, { input: normed, layer }), residual: sum };
 }
 
 /** From the last layer's attention to logits [T, V]. */
@@ -65,7 +74,14 @@ export function afterLastLayer(config: ModelConfig, parts: DecoderParts, from: L
   const head = config.tiedEmbeddings
     ? embedding(config)
     : stack(config.hiddenSize, [[`${names.head}.weight`, config.vocabSize]]);
-  return parts.linear(normed, { weight: head, bias: null });
+  const logits = parts.linear(normed, { weight: head, bias: null });
+  return config.logitSoftcap === null ? logits : parts.softcap(logits, config.logitSoftcap);
+}
+
+/** A stage's input, and the layer it belongs to. */
+interface At {
+  readonly input: Value;
+  readonly layer: number;
 }
 
 function restOfLayer(
@@ -75,51 +91,66 @@ function restOfLayer(
 ): { normed: Value; sum: Value } {
   const { layer, residual } = from;
   const names = config.family.tensors;
-  const out = linearSpec(config.heads * config.headDim, layerName(names.attentionOut, layer), config.hiddenSize);
-  const mlpNorm = vector(config, layerName(names.mlpNorm, layer));
-  const attention = parts.addNorm(parts.linear(from.attended, out), residual, mlpNorm);
+  const postNorm = (value: Value, name: string | null): Value =>
+    name === null ? value : parts.norm(value, norm(config, layerName(name, layer)));
+  const outRows: Rows = [layerName(names.attentionOut, layer), config.hiddenSize];
+  const out = linearSpec(config.heads * config.headDim, [outRows], config.outBias);
+  const attended = parts.linear(from.attended, out);
+  const mlpNorm = norm(config, layerName(names.mlpNorm, layer));
+  const attention = parts.addNorm(postNorm(attended, names.attentionPostNorm), residual, mlpNorm);
   const mlpOut = mlp(config, parts, { input: attention.normed, layer });
-  return parts.addNorm(mlpOut, attention.sum, vector(config, from.nextNorm));
+  return parts.addNorm(postNorm(mlpOut, names.mlpPostNorm), attention.sum, norm(config, from.nextNorm));
 }
 
-function mlp(config: ModelConfig, parts: DecoderParts, at: { input: Value; layer: number }): Value {
+function mlp(config: ModelConfig, parts: DecoderParts, { input, layer }: At): Value {
+  const { hiddenSize, intermediateSize, mlpBias } = config;
   const names = config.family.tensors;
-  const wide = (name: string): Value =>
-    parts.linear(at.input, linearSpec(config.hiddenSize, layerName(name, at.layer), config.intermediateSize));
-  const gated = parts.gatedSilu(wide(names.gate), wide(names.up));
-  return parts.linear(gated, linearSpec(config.intermediateSize, layerName(names.down, at.layer), config.hiddenSize));
+  const wide = (name: string, rows: number): Value =>
+    parts.linear(input, linearSpec(hiddenSize, [[layerName(name, layer), rows]], mlpBias));
+  const [gate, up] =
+    names.fusedGateUp === null
+      ? [wide(names.gate, intermediateSize), wide(names.up, intermediateSize)]
+      : parts.halves(wide(names.fusedGateUp, 2 * intermediateSize), intermediateSize);
+  const gated = config.activation === 'silu' ? parts.gatedSilu(gate, up) : parts.gatedGelu(gate, up);
+  return parts.linear(gated, linearSpec(intermediateSize, [[layerName(names.down, layer), hiddenSize]], mlpBias));
 }
 
-function qkvSpec(config: ModelConfig, layer: number): LinearSpec {
-  const { query, key, value } = config.family.tensors;
-  const rows: readonly [string, number][] = [
-    [layerName(query, layer), config.heads * config.headDim],
-    [layerName(key, layer), config.kvHeads * config.headDim],
-    [layerName(value, layer), config.kvHeads * config.headDim],
-  ];
-  const weight = stack(
-    config.hiddenSize,
-    rows.map(([name, count]) => [`${name}.weight`, count]),
-  );
-  const bias = config.qkvBias
-    ? stack(
-        1,
-        rows.map(([name, count]) => [`${name}.bias`, count]),
-      )
-    : null;
-  return { weight, bias };
+/** [T, packed columns] */
+function packedQkv(config: ModelConfig, parts: DecoderParts, { input, layer }: At): Value {
+  const { query, key, value, fusedQkv, queryNorm, keyNorm } = config.family.tensors;
+  const keyRows = config.kvHeads * config.headDim;
+  const rows: readonly Rows[] =
+    fusedQkv === null
+      ? [
+          [layerName(query, layer), config.heads * config.headDim],
+          [layerName(key, layer), keyRows],
+          [layerName(value, layer), keyRows],
+        ]
+      : [[layerName(fusedQkv, layer), packedColumns(config)]];
+  const packed = parts.linear(input, linearSpec(config.hiddenSize, rows, config.qkvBias));
+  if (queryNorm === null || keyNorm === null) return packed;
+  const gamma = (name: string): Stack => norm(config, layerName(name, layer), config.headDim);
+  return parts.normHeads(packed, { query: gamma(queryNorm), key: gamma(keyNorm) });
 }
 
-function linearSpec(columns: number, name: string, rows: number): LinearSpec {
-  return { weight: stack(columns, [[`${name}.weight`, rows]]), bias: null };
+/** A tensor's name, without `.weight` or `.bias`, and its rows. */
+type Rows = readonly [name: string, rows: number];
+
+/** Tensors stacked into one matrix. */
+function linearSpec(columns: number, rows: readonly Rows[], biased: boolean): LinearSpec {
+  const named = (suffix: string): readonly Rows[] => rows.map(([name, count]) => [`${name}.${suffix}`, count]);
+  return { weight: stack(columns, named('weight')), bias: biased ? stack(1, named('bias')) : null };
 }
 
 const embedding = (config: ModelConfig): Stack =>
   stack(config.hiddenSize, [[`${config.family.tensors.embedding}.weight`, config.vocabSize]]);
 
-const vector = (config: ModelConfig, name: string): Stack => stack(1, [[`${name}.weight`, config.hiddenSize]]);
+function norm({ family, hiddenSize }: ModelConfig, name: string, rows = hiddenSize): Stack {
+  const gamma = stack(1, [[`${name}.weight`, rows]]);
+  return family.normPlusOne ? { ...gamma, plus: 1 } : gamma;
+}
 
-function stack(columns: number, parts: readonly (readonly [tensor: string, rows: number])[]): Stack {
+function stack(columns: number, parts: readonly Rows[]): Stack {
   return {
     name: parts.map(([tensor]) => tensor).join('+'),
     parts: parts.map(([tensor, rows]) => ({ tensor, rows })),

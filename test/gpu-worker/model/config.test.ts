@@ -16,14 +16,18 @@ const llama = {
 
 describe('config.json', () => {
   test('leaves out what has a default', () => {
-    expect(parseModelConfig(llama, undefined)).toMatchObject({
+    const config = parseModelConfig(llama, undefined);
+    expect(config).toMatchObject({
       headDim: 16,
-      ropeTheta: 10_000,
-      ropeScaling: null,
+      attentionScale: 0.25,
+      attentionSoftcap: null,
       qkvBias: false,
       tiedEmbeddings: false,
       eosIds: [],
     });
+    const plain = { window: null, rope: { theta: 10_000, dims: 16, scaling: null } };
+    expect(config.attention).toEqual([plain, plain]);
+    expect(config.attention[0]).toBe(config.attention[1]);
   });
 
   test('rotary settings in the old and the new place', () => {
@@ -34,8 +38,11 @@ describe('config.json', () => {
     );
     const rope = { rope_type: 'llama3', rope_theta: 5e5, ...scaling };
     const current = parseModelConfig({ ...llama, rope_parameters: rope }, undefined);
-    expect(old.ropeTheta).toBe(5e5);
-    expect(old.ropeScaling).toEqual({ factor: 8, lowFreqFactor: 1, highFreqFactor: 4, originalMaxPositions: 64 });
+    expect(old.attention[0]?.rope).toEqual({
+      theta: 5e5,
+      dims: 16,
+      scaling: { type: 'llama3', factor: 8, lowFreqFactor: 1, highFreqFactor: 4, originalMaxPositions: 64 },
+    });
     expect(current).toEqual(old);
   });
 
@@ -46,23 +53,108 @@ describe('config.json', () => {
     expect(parseModelConfig(config, { eos_token_id: [3, 4] }).eosIds).toEqual([3, 4]);
   });
 
-  test('qwen2 always has biases on query, key and value', () => {
-    expect(parseModelConfig({ ...llama, model_type: 'qwen2' }, undefined).qkvBias).toBe(true);
+  test('biases: qwen2 always on query, key and value, others as attention_bias and mlp_bias say', () => {
+    const of = (change: object) => parseModelConfig({ ...llama, ...change }, undefined);
+    expect(of({ model_type: 'qwen2' })).toMatchObject({ qkvBias: true, outBias: false, mlpBias: false });
+    expect(of({ attention_bias: true, mlp_bias: true })).toMatchObject({ qkvBias: true, outBias: true, mlpBias: true });
   });
 
   test.each([
-    ['an unknown family', { model_type: 'mamba' }, 'model_type = mamba cannot be served; supported: llama, qwen2'],
+    [
+      'an unknown family',
+      { model_type: 'mamba' },
+      'model_type = mamba cannot be served; supported: llama, mistral, qwen2',
+    ],
     ['a missing field', { vocab_size: undefined }, 'vocab_size'],
     ['a field of the wrong type', { hidden_size: '128' }, 'hidden_size'],
     ['heads that do not group', { num_key_value_heads: 3 }, 'num_key_value_heads = 3'],
     ['a head size the kernel refuses', { head_dim: 20 }, 'head_dim = 20'],
-    ['unknown rotary scaling', { rope_scaling: { rope_type: 'yarn' } }, 'rope_type = yarn'],
-    ['incomplete rotary scaling', { rope_scaling: { rope_type: 'llama3', factor: 2 } }, 'llama3 needs'],
-    ['biases we do not build', { attention_bias: true }, 'attention_bias = true'],
+    ['unknown rotary scaling', { rope_scaling: { rope_type: 'mrope' } }, 'rope_type = mrope'],
+    ['incomplete rotary scaling', { rope_scaling: { rope_type: 'llama3', factor: 2 } }, 'llama3 needs it'],
+    ['LongRoPE with too few factors', { rope_scaling: { type: 'su', short_factor: [1], long_factor: [1] } }, 'needs 8'],
+    ['odd partial rotation', { partial_rotary_factor: 0.4 }, 'partial_rotary_factor = 0.4'],
     ['another activation', { hidden_act: 'gelu' }, 'hidden_act = gelu'],
-    ['sliding windows', { use_sliding_window: true }, 'use_sliding_window = true'],
+    ['too few layer types', { layer_types: ['full_attention'] }, 'layer_types = 1 entries'],
+    [
+      'a kind of layer we have not',
+      { model_type: 'gemma2', layer_types: ['full_attention', 'mamba'] },
+      'layer_types.1 = mamba',
+    ],
+    [
+      'an encoder',
+      { model_type: 'gemma3_text', use_bidirectional_attention: true },
+      'use_bidirectional_attention = true',
+    ],
   ])('%s is refused by name', (_, change, message) => {
     expect(() => parseModelConfig({ ...llama, ...change }, undefined)).toThrow(message);
+  });
+
+  test.each(['gptq', 'awq', 'fp8', 'bitsandbytes', 'compressed-tensors'])(
+    '%s checkpoints: what to give instead',
+    (method) => {
+      const quantized = { ...llama, quantization_config: { quant_method: method, bits: 4 } };
+      expect(() => parseModelConfig(quantized, undefined)).toThrow(
+        `quantization_config.quant_method = ${method} cannot be served; give the checkpoint it was made from`,
+      );
+    },
+  );
+});
+
+describe('layers', () => {
+  const attention = (change: object) =>
+    parseModelConfig({ ...llama, num_hidden_layers: 6, ...change }, undefined).attention;
+  const windows = (change: object) => attention(change).map(({ window }) => window);
+
+  test('llama has no windows; mistral and phi3 have one everywhere, unless it is null or as long as the context', () => {
+    expect(windows({ sliding_window: 8 })).toEqual(Array(6).fill(null));
+    for (const model_type of ['mistral', 'phi3']) {
+      expect(windows({ model_type, sliding_window: 8 })).toEqual(Array(6).fill(8));
+      expect(windows({ model_type, sliding_window: null })).toEqual(Array(6).fill(null));
+      expect(windows({ model_type, sliding_window: 256 })).toEqual(Array(6).fill(null));
+    }
+    expect(windows({ model_type: 'mistral', max_position_embeddings: 8192 })).toEqual(Array(6).fill(4096));
+  });
+
+  test('qwen: from max_window_layers on, or as layer_types say, only when switched on', () => {
+    const config = { model_type: 'qwen3', sliding_window: 8, max_window_layers: 4 };
+    expect(windows(config)).toEqual(Array(6).fill(null));
+    expect(windows({ ...config, use_sliding_window: true })).toEqual([null, null, null, null, 8, 8]);
+    const layer_types = Array.from({ length: 6 }, (_, i) => (i === 1 ? 'sliding_attention' : 'full_attention'));
+    expect(windows({ ...config, use_sliding_window: true, layer_types })).toEqual([null, 8, null, null, null, null]);
+  });
+
+  test('gemma: every second or sixth layer is global; gemma 3 rotates local layers by another base', () => {
+    expect(windows({ model_type: 'gemma2', sliding_window: 8 })).toEqual([8, null, 8, null, 8, null]);
+    const rope_scaling = { rope_type: 'linear', factor: 8 };
+    const local = { window: 8, rope: { theta: 10_000, dims: 256, scaling: null } };
+    const global = { window: null, rope: { theta: 1e6, dims: 256, scaling: { type: 'linear', factor: 8 } } };
+    expect(attention({ model_type: 'gemma3_text', sliding_window: 8, rope_scaling })).toEqual([
+      ...Array(5).fill(local),
+      global,
+    ]);
+    const rope_parameters = {
+      full_attention: { rope_theta: 1e6, ...rope_scaling },
+      sliding_attention: { rope_type: 'default', rope_theta: 1e4 },
+    };
+    const current = attention({ model_type: 'gemma3_text', sliding_window: 8, rope_parameters });
+    expect(current).toEqual([...Array(5).fill(local), global]);
+    expect(current[0]).toBe(current[4]);
+  });
+
+  test('smollm3: every fourth layer does not rotate, or those that no_rope_layers marks 0', () => {
+    const rotates = (change: object) =>
+      attention({ model_type: 'smollm3', ...change }).map(({ rope }) => rope !== null);
+    expect(rotates({})).toEqual([true, true, true, false, true, true]);
+    expect(rotates({ no_rope_layers: [0, 1, 1, 1, 1, 0] })).toEqual([false, true, true, true, true, false]);
+  });
+
+  test('YaRN stretches the context; dynamic scaling begins where the context ends', () => {
+    const yarn = { rope_type: 'yarn', factor: 4, original_max_position_embeddings: 256 };
+    const config = parseModelConfig({ ...llama, rope_scaling: yarn }, undefined);
+    expect(config.maxPositions).toBe(1024);
+    expect(config.attention[0]?.rope?.scaling).toMatchObject({ attentionFactor: 0.1 * Math.log(4) + 1, betaFast: 32 });
+    const dynamic = attention({ rope_scaling: { type: 'dynamic', factor: 4 } });
+    expect(dynamic[0]?.rope?.scaling).toBeNull();
   });
 });
 

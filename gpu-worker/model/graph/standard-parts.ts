@@ -1,0 +1,70 @@
+/** Decoder parts that are the same for every target: standard operators in whatever number format the graph has. Knows no weight format. */
+import type { ModelConfig } from '../config.ts';
+import type { Stack } from '../weight-store.ts';
+import type { GraphBuilder, Value } from './graph-builder.ts';
+
+export abstract class StandardParts {
+  readonly graph: GraphBuilder;
+  protected readonly config: ModelConfig;
+
+  constructor(graph: GraphBuilder, config: ModelConfig) {
+    this.graph = graph;
+    this.config = config;
+  }
+
+  /** Over the last dimension. */
+  abstract norm(input: Value, gamma: Stack): Value;
+  /** A constant of one element in the graph's number format. */
+  protected abstract scalar(value: number): Value;
+
+  gatedGelu(gate: Value, up: Value): Value {
+    const gelu = this.graph.node({ op: 'Gelu', inputs: [gate], attributes: { approximate: 'tanh' } });
+    return this.graph.node({ op: 'Mul', inputs: [gelu, up] });
+  }
+
+  scale(value: Value, factor: number): Value {
+    return this.graph.node({ op: 'Mul', inputs: [value, this.scalar(factor)] });
+  }
+
+  softcap(value: Value, cap: number): Value {
+    return this.scale(this.graph.node({ op: 'Tanh', inputs: [this.scale(value, 1 / cap)] }), cap);
+  }
+
+  halves(value: Value, columns: number): readonly [Value, Value] {
+    const [first, second] = [this.graph.fresh(), this.graph.fresh()];
+    this.#split(value, [
+      [first, columns],
+      [second, columns],
+    ]);
+    return [first, second];
+  }
+
+  normHeads(packed: Value, { query, key }: { readonly query: Stack; readonly key: Stack }): Value {
+    const { heads, kvHeads, headDim } = this.config;
+    const [queries, keys, values] = [this.graph.fresh(), this.graph.fresh(), this.graph.fresh()];
+    this.#split(packed, [
+      [queries, heads * headDim],
+      [keys, kvHeads * headDim],
+      [values, kvHeads * headDim],
+    ]);
+    const normed = (value: Value, gamma: Stack, count: number): Value =>
+      this.#reshape(this.norm(this.#reshape(value, [-1, count, headDim]), gamma), [-1, count * headDim]);
+    const inputs = [normed(queries, query, heads), normed(keys, key, kvHeads), values];
+    return this.graph.node({ op: 'Concat', inputs, attributes: { axis: 1 } });
+  }
+
+  /** Of [T, columns] by columns. */
+  #split(value: Value, outputs: readonly (readonly [name: Value, columns: number])[]): void {
+    const columns = outputs.map(([, count]) => count);
+    this.graph.node({
+      op: 'Split',
+      inputs: [value, this.graph.int64(`split.${columns.join('.')}`, columns)],
+      attributes: { axis: 1 },
+      outputs: outputs.map(([name]) => name),
+    });
+  }
+
+  #reshape(value: Value, shape: readonly number[]): Value {
+    return this.graph.node({ op: 'Reshape', inputs: [value, this.graph.int64(`shape.${shape.join('.')}`, shape)] });
+  }
+}
