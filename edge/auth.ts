@@ -1,5 +1,7 @@
 /** Bearer key → tenant. Knows the table of keys, no routes. */
 import { MillraceError } from '../shared/errors.ts';
+import type { CompressionOptions } from './compress/compress.ts';
+import { DEFAULT_RATE, LOSSLESS } from './compression.ts';
 import type { Env } from './env.ts';
 import { hashSecret, parseKey } from './key.ts';
 
@@ -8,6 +10,8 @@ export interface Principal {
   readonly keyId: string;
   /** Names this key may use; null = all. */
   readonly models: readonly string[] | null;
+  /** Of its requests that ask for none. */
+  readonly compression: CompressionOptions;
 }
 
 interface KeyRow {
@@ -15,6 +19,8 @@ interface KeyRow {
   readonly secret_hash: string;
   readonly second_secret_hash: string | null;
   readonly models: string | null;
+  readonly compression_mode: CompressionOptions['mode'] | null;
+  readonly compression_rate: number | null;
   readonly expires_at: number | null;
   readonly disabled: number;
 }
@@ -44,7 +50,7 @@ export async function authenticate(header: string | null, env: Env): Promise<Pri
     throw new MillraceError('invalid_api_key', 'Incorrect API key provided.');
   }
   const models = row.models === null ? null : (JSON.parse(row.models) as string[]);
-  const principal = { tenant: row.tenant, keyId: parsed.publicId, models };
+  const principal = { tenant: row.tenant, keyId: parsed.publicId, models, compression: compressionOf(row) };
   remember(cacheKey, principal);
   return principal;
 }
@@ -57,8 +63,14 @@ export function checkModel(principal: Principal, model: string): void {
 }
 
 async function findRow(env: Env, publicId: string): Promise<KeyRow | null> {
-  const columns = 'tenant, secret_hash, second_secret_hash, models, expires_at, disabled';
+  const columns =
+    'tenant, secret_hash, second_secret_hash, models, compression_mode, compression_rate, expires_at, disabled';
   return env.DB.prepare(`SELECT ${columns} FROM api_keys WHERE public_id = ?`).bind(publicId).first<KeyRow>();
+}
+
+function compressionOf({ compression_mode: mode, compression_rate: rate }: KeyRow): CompressionOptions {
+  if (mode === null) return LOSSLESS;
+  return { mode, rate: mode === 'lossy' ? (rate ?? DEFAULT_RATE) : 1 };
 }
 
 function equal(stored: string, hash: string): boolean {

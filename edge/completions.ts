@@ -1,6 +1,7 @@
 /** OpenAI's JSON shapes for chat and text completions. Pure. */
 import type { FinishReason, Usage } from '../shared/protocol.ts';
 import type { ChoicePart } from './choice-output.ts';
+import type { Savings } from './compression.ts';
 import { chatLogprobsJson, textLogprobsJson } from './logprobs.ts';
 import type { Kind } from './request.ts';
 
@@ -14,15 +15,20 @@ export interface AnswerHead {
   readonly fingerprint: string;
   /** A last chunk has the usage; the others then say null. */
   readonly includeUsage: boolean;
+  readonly saved: Savings;
 }
 
-export function usageJson(usage: Usage): object {
+function usageJson(usage: Usage, saved: Savings): object {
   const { promptTokens, completionTokens, cachedTokens, reasoningTokens, draftedTokens, acceptedTokens } = usage;
   return {
     prompt_tokens: promptTokens,
     completion_tokens: completionTokens,
     total_tokens: promptTokens + completionTokens,
-    prompt_tokens_details: { cached_tokens: cachedTokens },
+    prompt_tokens_details: {
+      cached_tokens: cachedTokens,
+      saved_bytes: saved.bytes,
+      saved_tokens_estimate: saved.tokensEstimate,
+    },
     completion_tokens_details: {
       reasoning_tokens: reasoningTokens,
       accepted_prediction_tokens: acceptedTokens,
@@ -35,7 +41,7 @@ export function usageJson(usage: Usage): object {
 export function answerJson(head: AnswerHead, choices: readonly ChoicePart[], usage: Usage): object {
   const object = head.kind === 'chat' ? 'chat.completion' : 'text_completion';
   const toJson = head.kind === 'chat' ? chatChoice : textChoice;
-  return { ...base(head, object), choices: choices.map(toJson), usage: usageJson(usage) };
+  return { ...base(head, object), choices: choices.map(toJson), usage: usageJson(usage, head.saved) };
 }
 
 function chatChoice({ text, reasoning, logprobs, finishReason }: ChoicePart, index: number): object {
@@ -79,7 +85,7 @@ function deltaOf({ text, reasoning, first }: ChunkBody): object {
 
 /** The chunk after the last, for `include_usage`. */
 export function usageChunkJson(head: AnswerHead, usage: Usage): object {
-  return { ...base(head, chunkObject(head)), choices: [], usage: usageJson(usage) };
+  return { ...base(head, chunkObject(head)), choices: [], usage: usageJson(usage, head.saved) };
 }
 
 function chunkObject(head: AnswerHead): string {

@@ -4,6 +4,7 @@ import { MillraceError, toMillraceError } from '../shared/errors.ts';
 import { PROTOCOL_VERSION, type Submit } from '../shared/protocol.ts';
 import { Bus } from './bus.ts';
 import { answerJson } from './completions.ts';
+import { savingsHeaders, savingsOf } from './compression.ts';
 import { routingOf, type Env } from './env.ts';
 import { errorResponse } from './errors.ts';
 import { parseEventId } from './event-id.ts';
@@ -18,12 +19,14 @@ const HOLD_MS = 10_000;
 const PRUNE_INTERVAL_MS = 5 * 60_000;
 
 /** What the Worker sends to `/submit`. */
-export interface GatewayJob extends Job {
+export interface GatewayJob extends Omit<Job, 'compression'> {
   readonly shard: string;
   readonly tenant: string;
   readonly deadlineMs: number;
   /** Generation goes on without its client. */
   readonly continues: boolean;
+  /** Of the client's prompt that are not in `prompt`. */
+  readonly savedBytes: number;
 }
 
 interface Watched {
@@ -104,6 +107,7 @@ export class Gateway extends DurableObject<Env> {
     const info: StreamInfo = {
       ...{ id, tenant, worker, epoch, attempt: 1, kind, model },
       ...{ fingerprint, created, includeUsage, choices, continues },
+      saved: savingsOf(job.savedBytes, job.prompt, admitted.promptTokens),
     };
     this.#store.save(info, Date.now());
     if ((await this.ctx.storage.getAlarm()) === null) await this.ctx.storage.setAlarm(Date.now() + PRUNE_INTERVAL_MS);
@@ -140,6 +144,7 @@ export class Gateway extends DurableObject<Env> {
       'cache-control': 'no-cache, no-transform',
       'x-accel-buffering': 'no',
       'x-millrace-stream-id': info.id,
+      ...savingsHeaders(info.saved),
     };
     return new Response(body, { headers });
   }
@@ -149,7 +154,11 @@ export class Gateway extends DurableObject<Env> {
     fleet.detach(live);
     const { choices, end, error } = live.take();
     if (end === null) return errorResponse(toMillraceError(error));
-    const headers = { 'x-millrace-stream-id': info.id, ...timingHeaders(end.timings) };
+    const headers = {
+      'x-millrace-stream-id': info.id,
+      ...savingsHeaders(info.saved),
+      ...timingHeaders(end.timings),
+    };
     return Response.json(answerJson(info, choices, end.usage), { headers });
   }
 

@@ -5,6 +5,7 @@ import { MillraceError, toMillraceError } from '../shared/errors.ts';
 import type { Heartbeat } from '../shared/protocol.ts';
 import { authenticate, checkModel, type Principal } from './auth.ts';
 import { readJson } from './body.ts';
+import { compressPrompt, promptBytes } from './compression.ts';
 import { limitsOf, type Env } from './env.ts';
 import { errorResponse } from './errors.ts';
 import { checkEventId } from './event-id.ts';
@@ -19,7 +20,14 @@ interface App {
 }
 
 const REQUEST_ID = /^[A-Za-z0-9._-]{1,128}$/;
-const EXPOSED = ['x-request-id', 'x-millrace-stream-id', 'retry-after', 'x-should-retry'];
+const EXPOSED = [
+  'x-request-id',
+  'x-millrace-stream-id',
+  'x-millrace-saved-bytes',
+  'x-millrace-saved-tokens-estimate',
+  'retry-after',
+  'x-should-retry',
+];
 const ALLOWED = [
   'authorization',
   'content-type',
@@ -128,12 +136,14 @@ export default app;
 
 async function complete(c: Context<App>, parse: (body: unknown) => Job): Promise<Response> {
   const limits = limitsOf(c.env);
-  const job = parse(await readJson(c.req.raw, limits.maxBodyBytes));
+  const { compression, ...job } = parse(await readJson(c.req.raw, limits.maxBodyBytes));
   const principal = c.get('principal');
   checkModel(principal, job.model);
+  const prompt = compressPrompt(job.prompt, compression ?? principal.compression);
+  const savedBytes = prompt === job.prompt ? 0 : promptBytes(job.prompt) - promptBytes(prompt);
   const shard = shardOf(principal.tenant, limits.shards);
   const message: GatewayJob = {
-    ...job,
+    ...{ ...job, prompt, savedBytes },
     ...{ shard, tenant: principal.tenant, deadlineMs: Date.now() + limits.requestTimeoutMs },
     continues: c.req.header('x-millrace-on-disconnect') === 'continue',
   };

@@ -3,6 +3,8 @@ import * as v from 'valibot';
 import { MillraceError } from '../shared/errors.ts';
 import type { Prompt, Submit } from '../shared/protocol.ts';
 import { SAMPLING_LIMITS } from '../shared/sampling.ts';
+import type { CompressionOptions } from './compress/compress.ts';
+import { compressionFields, compressionOf } from './compression.ts';
 import { flag, optional, text, tokenId, within } from './fields.ts';
 import {
   chatLogprobFields,
@@ -23,6 +25,8 @@ export interface Job extends Pick<
   readonly kind: Kind;
   readonly stream: boolean;
   readonly includeUsage: boolean;
+  /** Null: its key's default. */
+  readonly compression: CompressionOptions | null;
 }
 
 const MAX_MESSAGES = 10_000;
@@ -38,6 +42,7 @@ const common = {
   cache_salt: optional(
     v.pipe(text, v.minLength(1, 'must not be empty'), v.maxLength(256, 'must have at most 256 characters')),
   ),
+  ...compressionFields,
   ...samplingFields,
 };
 
@@ -135,6 +140,7 @@ function shared(input: Shared, resolved: Resolved): Omit<Job, 'kind' | 'prompt' 
     cacheSalt: input.cache_salt ?? '',
     stream,
     includeUsage: input.stream_options?.include_usage ?? false,
+    compression: compressionOf(input),
   };
 }
 

@@ -1,4 +1,5 @@
 /** A small durable record per stream, so that a new incarnation of the gateway can find and replay it. */
+import { NOTHING_SAVED, type Savings } from './compression.ts';
 import type { Kind } from './request.ts';
 
 /** Kept this long after the start; the worker forgets sooner. Milliseconds. */
@@ -16,6 +17,7 @@ export interface StreamInfo {
   /** Unix seconds. */
   readonly created: number;
   readonly includeUsage: boolean;
+  readonly saved: Savings;
   readonly choices: number;
   /** Generation goes on without a client. */
   readonly continues: boolean;
@@ -37,8 +39,9 @@ export class StreamStore {
   find(id: string, tenant: string): StreamInfo | null {
     const [row] = this.#sql.exec<{ info: string }>('SELECT info FROM streams WHERE id = ?', id).toArray();
     if (row === undefined) return null;
-    const info = JSON.parse(row.info) as StreamInfo;
-    return info.tenant === tenant ? info : null;
+    // Earlier releases saved nothing and wrote nothing of it.
+    const info = JSON.parse(row.info) as Omit<StreamInfo, 'saved'> & { readonly saved?: Savings };
+    return info.tenant === tenant ? { ...info, saved: info.saved ?? NOTHING_SAVED } : null;
   }
 
   /** Returns how many are left. */

@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import type { CompressionOptions } from '../../edge/compress/compress.ts';
 import { mintKey } from '../../edge/key.ts';
 import { Child, untilReady } from './child.ts';
 import type { NatsServer } from './nats.ts';
@@ -31,6 +32,8 @@ export interface SeededKey {
   readonly secretHash: string;
   readonly secondSecretHash?: string;
   readonly models?: readonly string[];
+  /** By default lossless. */
+  readonly compression?: CompressionOptions;
   /** Unix milliseconds. */
   readonly expiresAt?: number;
   readonly disabled?: boolean;
@@ -90,12 +93,19 @@ async function prepareEdge(options: EdgeOptions): Promise<EdgeState> {
 }
 
 function seedKey(key: SeededKey): WorkerdConfig['seed'][number] {
-  const columns = 'public_id, tenant, secret_hash, second_secret_hash, models, expires_at, disabled, created_at';
-  const { publicId, tenant, secretHash, secondSecretHash = null, expiresAt = null, disabled = false } = key;
-  const models = key.models === undefined ? null : JSON.stringify(key.models);
+  const { secondSecretHash = null, expiresAt = null, disabled = false, compression = null } = key;
+  const row = {
+    ...{ public_id: key.publicId, tenant: key.tenant, secret_hash: key.secretHash },
+    ...{ second_secret_hash: secondSecretHash, expires_at: expiresAt, disabled: disabled ? 1 : 0 },
+    models: key.models === undefined ? null : JSON.stringify(key.models),
+    compression_mode: compression?.mode ?? null,
+    compression_rate: compression?.rate ?? null,
+    created_at: Date.now(),
+  };
+  const names = Object.keys(row);
   return {
-    sql: `INSERT OR IGNORE INTO api_keys (${columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
-    values: [publicId, tenant, secretHash, secondSecretHash, models, expiresAt, disabled ? 1 : 0, Date.now()],
+    sql: `INSERT OR IGNORE INTO api_keys (${names.join(', ')}) VALUES (${names.map(() => '?').join(', ')})`,
+    values: Object.values(row),
   };
 }
 

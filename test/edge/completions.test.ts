@@ -5,7 +5,14 @@ import { answerJson } from '../../edge/completions.ts';
 import type { DrawnLogprobs, TextDelta, Usage } from '../../shared/protocol.ts';
 import { delta, drawn, type Token } from './frames.ts';
 
-const head = { id: 'x', created: 5, model: 'm', fingerprint: 'f', includeUsage: false };
+const head = {
+  id: 'x',
+  created: 5,
+  model: 'm',
+  fingerprint: 'f',
+  includeUsage: false,
+  saved: { bytes: 90, tokensEstimate: 20 },
+};
 const usage: Usage = {
   ...{ promptTokens: 3, completionTokens: 4, cachedTokens: 1 },
   ...{ reasoningTokens: 2, draftedTokens: 6, acceptedTokens: 4 },
@@ -44,7 +51,7 @@ describe('answers', () => {
       ],
       usage: {
         ...{ prompt_tokens: 3, completion_tokens: 4, total_tokens: 7 },
-        prompt_tokens_details: { cached_tokens: 1 },
+        prompt_tokens_details: { cached_tokens: 1, saved_bytes: 90, saved_tokens_estimate: 20 },
         completion_tokens_details: {
           ...{ reasoning_tokens: 2, accepted_prediction_tokens: 4, rejected_prediction_tokens: 2 },
         },

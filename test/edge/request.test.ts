@@ -46,6 +46,7 @@ const BAD_VALUES: Table = [
   ['speculation', 'on', true, '', 'draft'],
   ['cache_salt', '', 5, 'x'.repeat(257)],
   ['user', 5],
+  ['compression', 'lossless', 5, true],
 ];
 
 const CHAT_ONLY: Table = [
@@ -109,6 +110,11 @@ describe('refusals', () => {
     [chat({ max_tokens: 5, min_tokens: 6 }), 'min_tokens'],
     [chat({ max_tokens: 9, max_completion_tokens: 5, min_tokens: 6 }), 'min_tokens'],
     [chat({ logprobs: false, top_logprobs: 2 }), 'top_logprobs'],
+    [chat({ compression: { mode: 'zip' } }), 'compression.mode'],
+    [chat({ compression: { mode: 'lossy', rate: 0.19 } }), 'compression.rate'],
+    [chat({ compression: { mode: 'lossy', rate: '0.5' } }), 'compression.rate'],
+    [chat({ compression: { mode: 'lossless', rate: 0.5 } }), 'compression.rate'],
+    [chat({ compression: { mode: 'off', level: 9 } }), 'compression.level'],
   ])('chat %j names %s', (body, param) => {
     expect(refusal(parseChat, body)).toMatchObject({ code: 'invalid_value', param });
   });
@@ -133,6 +139,7 @@ describe('refusals', () => {
     [withMessage({ role: 'user' }), 'messages[1].content'],
     [{ messages }, 'model'],
     [{ model: 'm' }, 'messages'],
+    [chat({ compression: { rate: 0.5 } }), 'compression.mode'],
   ])('%j misses %s', (body, param) => {
     expect(refusal(parseChat, body)).toMatchObject({ code: 'missing_required_parameter', param });
   });
@@ -229,6 +236,23 @@ describe('what is taken', () => {
       expect(parseText(text({ speculation })).speculation).toBe(speculation);
     }
     expect(parseChat(chat({ cache_salt: 'x'.repeat(256) })).cacheSalt).toHaveLength(256);
+  });
+
+  it.each([
+    [null, null],
+    [{ mode: 'off' }, { mode: 'off', rate: 1 }],
+    [
+      { mode: 'lossless', rate: null },
+      { mode: 'lossless', rate: 1 },
+    ],
+    [{ mode: 'lossy' }, { mode: 'lossy', rate: 0.7 }],
+    [
+      { mode: 'lossy', rate: 0.2 },
+      { mode: 'lossy', rate: 0.2 },
+    ],
+  ])('compression %j', (compression, options) => {
+    expect(parseChat(chat({ compression })).compression).toEqual(options);
+    expect(parseText(text({ compression })).compression).toEqual(options);
   });
 
   it('developer becomes system, text parts one text', () => {

@@ -6,7 +6,10 @@ import { MillraceError } from '../../shared/errors.ts';
 import { choiceEnd, delta, drawn, HEAD, streamEnd, tokensOf } from './frames.ts';
 
 const { id } = HEAD;
-const head = { id, kind: 'chat' as const, created: 5, model: 'm', fingerprint: 'f', includeUsage: true };
+const head = {
+  ...{ id, kind: 'chat' as const, created: 5, model: 'm', fingerprint: 'f', includeUsage: true },
+  saved: { bytes: 0, tokensEstimate: 0 },
+};
 
 interface Opened {
   readonly live: LiveRequest;
@@ -55,7 +58,10 @@ describe('SSE', () => {
     const details = { reasoning_tokens: 1, accepted_prediction_tokens: 3, rejected_prediction_tokens: 2 };
     const usage = {
       ...{ prompt_tokens: 3, completion_tokens: 2, total_tokens: 5 },
-      ...{ prompt_tokens_details: { cached_tokens: 2 }, completion_tokens_details: details },
+      ...{
+        prompt_tokens_details: { cached_tokens: 2, saved_bytes: 0, saved_tokens_estimate: 0 },
+        completion_tokens_details: details,
+      },
     };
     expect(events).toEqual([
       ['2', { ...same, choices: [{ ...rest, finish_reason: null, delta: first }], usage: null }],
