@@ -1,0 +1,49 @@
+/** Test support: a model's decoder without sampler or engine, to read logits. */
+import { readModelConfig } from '../../../gpu-worker/model/config.ts';
+import type { ModelConfig } from '../../../gpu-worker/model/config.ts';
+import { CpuDecoder } from '../../../gpu-worker/model/cpu-decoder.ts';
+import { KvSlots } from '../../../gpu-worker/model/kv-slots.ts';
+import type { Quantization } from '../../../gpu-worker/model/quantize.ts';
+import { RunBuffers } from '../../../gpu-worker/model/run-buffers.ts';
+import { Memory } from '../../../gpu-worker/model/runtime/memory.ts';
+import { openSafetensors } from '../../../gpu-worker/model/safetensors.ts';
+import { WeightStore } from '../../../gpu-worker/model/weight-store.ts';
+import type { RowSpec } from './plans.ts';
+import { toRow } from './plans.ts';
+
+export class LogitsRun {
+  readonly config: ModelConfig;
+  readonly #decoder: CpuDecoder;
+  readonly #kv: KvSlots;
+  readonly #buffers: RunBuffers;
+  readonly #logits: Memory;
+  readonly #store: WeightStore;
+
+  /** `capacity`: tokens of a slot. */
+  constructor(folder: string, sizes: { slots: number; capacity: number }, quantization: Quantization = 'none') {
+    this.config = readModelConfig(folder);
+    const weights = openSafetensors(folder);
+    this.#store = new WeightStore(weights, quantization);
+    this.#decoder = new CpuDecoder(this.config, this.#store, sizes.capacity);
+    weights.close();
+    const maxTokens = sizes.slots * sizes.capacity;
+    this.#kv = new KvSlots(this.config, sizes.slots, sizes.capacity);
+    this.#buffers = new RunBuffers(this.config, { maxTokens, maxRows: sizes.slots });
+    this.#logits = Memory.allocate(sizes.slots * this.config.vocabSize * 4);
+  }
+
+  /** One step; logits [V] after the last draw of every row. */
+  step(rows: readonly RowSpec[]): readonly Float32Array[] {
+    const { vocabSize } = this.config;
+    const on = { buffers: this.#buffers, kv: this.#kv, logits: this.#logits.pointer, vocabSize };
+    this.#decoder.run(rows.map(toRow), on);
+    const all = new Float32Array(this.#logits.buffer);
+    const asked = rows.filter(({ sample }) => sample !== null);
+    return asked.map((_, row) => all.slice(row * vocabSize, (row + 1) * vocabSize));
+  }
+
+  free(): void {
+    this.#decoder.release();
+    for (const part of [this.#kv, this.#buffers, this.#logits, this.#store]) part.free();
+  }
+}
