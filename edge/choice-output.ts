@@ -50,6 +50,13 @@ export class ChoiceOutput {
     return ids.length - skip;
   }
 
+  /** False: tokens before its end are missing. */
+  end(tokens: number, finish: FinishReason): boolean {
+    if (this.#offset < tokens) return false;
+    this.finish = finish;
+    return true;
+  }
+
   take(): ChoicePart {
     const part = {
       ...{ text: this.#text, reasoning: this.#reasoning, logprobs: this.#logprobs },

@@ -90,7 +90,8 @@ export class LiveRequest {
       if (fresh === undefined || fresh === 0) return true;
     } else if (frame.type === 'choice-end') {
       const choice = this.#choices[frame.choice];
-      if (choice !== undefined) choice.finish = frame.finishReason;
+      if (choice === undefined || choice.finish !== null) return true;
+      if (!choice.end(frame.tokens, frame.finishReason)) return false;
     } else if (frame.type === 'stream-end') {
       // A lost last delta or finish shows here at the latest.
       if (frame.usage.completionTokens > this.#received || !this.#finished) return false;

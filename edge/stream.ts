@@ -44,6 +44,8 @@ class EventWriter {
   readonly #offsets: number[];
   /** Choices that had their first chunk, here or before the stream was resumed. */
   readonly #begun: Set<number>;
+  /** Choices whose finish reason is out. */
+  readonly #finished = new Set<number>();
 
   constructor(head: AnswerHead, startOffsets: readonly number[]) {
     this.#head = head;
@@ -52,24 +54,27 @@ class EventWriter {
   }
 
   write({ choices, end, error }: Pending): string {
-    let events = choices.map((part, index) => this.#part(part, index, end !== null)).join('');
+    let events = choices.map((part, index) => this.#part(part, index)).join('');
     if (error !== null) return events + this.#event(errorBody(error));
     if (end === null) return events;
-    for (const [index, { finishReason }] of choices.entries()) {
-      events += this.#event(finishChunkJson(this.#head, index, finishReason));
-    }
     if (this.#head.includeUsage) events += this.#event(usageChunkJson(this.#head, end.usage));
     return `${events}data: [DONE]\n\n`;
   }
 
-  /** Finish reasons wait for the end of all choices: only then is it certain that nothing is missing before them. */
-  #part({ text, reasoning, logprobs, offset }: ChoicePart, index: number, ended: boolean): string {
+  #part({ text, reasoning, logprobs, offset, finishReason }: ChoicePart, index: number): string {
     const first = !this.#begun.has(index);
+    const ends = finishReason !== null && !this.#finished.has(index);
     const shows = text !== '' || reasoning !== '' || logprobs !== null;
-    if (shows || ended) this.#offsets[index] = offset;
-    if (!shows && !(first && ended)) return '';
-    this.#begun.add(index);
-    return this.#event(chunkJson(this.#head, { index, first, text, reasoning, logprobs, finishReason: null }));
+    if (shows || ends) this.#offsets[index] = offset;
+    let events = '';
+    if (shows || (first && ends)) {
+      this.#begun.add(index);
+      const body = { index, first, text, reasoning, logprobs, finishReason: null };
+      events = this.#event(chunkJson(this.#head, body));
+    }
+    if (!ends) return events;
+    this.#finished.add(index);
+    return events + this.#event(finishChunkJson(this.#head, index, finishReason));
   }
 
   #event(data: object): string {

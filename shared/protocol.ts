@@ -68,6 +68,8 @@ export const submitSchema = v.object({
   cacheSalt: v.optional(v.pipe(v.string(), v.maxLength(256)), ''),
   /** Text blocks of the prompt in order: their KV events tell this shard what is cached. A hint for routing only. */
   blocks: v.optional(v.pipe(v.array(blockEndSchema), v.maxLength(MAX_BLOCKS))),
+  /** UTF-16 units of the first message that are a registered prompt: their KV is evicted last. */
+  pinnedUnits: v.optional(count, 0),
   /** Values for the chat template beside the messages, e.g. `enable_thinking` (vLLM's chat_template_kwargs). */
   templateValues: v.optional(v.record(v.pipe(v.string(), v.maxLength(64)), templateValue), {}),
   /** Absolute, Unix milliseconds; checked at dequeue, before prefill and at each step. */
@@ -170,7 +172,14 @@ const deltaBody = {
 export const frameSchema = v.variant('type', [
   /** `pieces[i]` is the text that became final with `ids[i]`: possibly empty (partial UTF-8, stop prefix). */
   v.object({ type: v.literal('text-delta'), ...frameHead, ...deltaBody }),
-  v.object({ type: v.literal('choice-end'), ...frameHead, choice: count, finishReason: finishReasonSchema }),
+  /** `tokens`: the choice's output tokens in all, so that a lost last delta shows. */
+  v.object({
+    type: v.literal('choice-end'),
+    ...frameHead,
+    choice: count,
+    tokens: count,
+    finishReason: finishReasonSchema,
+  }),
   /** Terminal: all choices ended. */
   v.object({ type: v.literal('stream-end'), ...frameHead, usage: usageSchema, timings: timingsSchema }),
   /** Terminal: failed or aborted. `usage` covers what was computed. */

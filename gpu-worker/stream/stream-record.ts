@@ -135,7 +135,8 @@ export class StreamRecord {
       }
       if (to < choice.ids.length) return { frames, bytes: bytes + frames.length * FRAME_BYTES, done: false };
       if (choice.finish === null || choice.finishPublished) continue;
-      frames.push({ type: 'choice-end', ...head, choice: index, finishReason: choice.finish });
+      const tokens = this.identity.firstOffset + choice.ids.length;
+      frames.push({ type: 'choice-end', ...head, choice: index, tokens, finishReason: choice.finish });
       choice.finishPublished = true;
     }
     if (this.#end !== null && !this.#endPublished) {

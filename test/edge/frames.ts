@@ -27,8 +27,9 @@ export function delta(choice: number, all: readonly Token[], [from, to]: readonl
 /** One token a character. */
 export const tokensOf = (text: string): Token[] => Array.from(text, (piece) => ({ piece }));
 
-export const choiceEnd = (choice: number, finishReason: 'stop' | 'length' = 'length'): Frame => ({
-  ...{ ...HEAD, type: 'choice-end', choice, finishReason },
+/** `tokens`: of the choice in all, where that matters. */
+export const choiceEnd = (choice: number, finishReason: 'stop' | 'length' = 'length', tokens = 0): Frame => ({
+  ...{ ...HEAD, type: 'choice-end', choice, tokens, finishReason },
 });
 
 export function streamEnd(completionTokens: number, more: Partial<Usage> = {}): Frame {

@@ -110,6 +110,7 @@ describe('live request', () => {
   it('a lost finish of one choice shows at the end', () => {
     const live = open([0, 0]);
     for (const choice of [0, 1]) live.accept(delta(choice, tokensOf('a')), 0);
+    expect(live.accept(choiceEnd(1, 'stop', 99), 0), 'tokens before its end are missing').toBe(false);
     live.accept(choiceEnd(1, 'stop'), 0);
     expect(live.accept(streamEnd(2), 0)).toBe(false);
     live.accept(choiceEnd(0), 0);

@@ -89,10 +89,34 @@ describe('SSE', () => {
     const choices = two.flatMap(([, data]) => (data === '[DONE]' ? [] : data.choices));
     expect(choices).toMatchObject([
       { index: 0, delta: { content: 'c' }, finish_reason: null },
+      { index: 0, delta: {}, finish_reason: 'length' },
       // Nothing came of it, but it has its first chunk.
       { index: 1, delta: { role: 'assistant', content: '' }, finish_reason: null },
-      ...[0, 1, 2].map((index) => ({ index, delta: {}, finish_reason: 'length' })),
+      { index: 1, delta: {}, finish_reason: 'length' },
+      { index: 2, delta: {}, finish_reason: 'length' },
     ]);
+  });
+
+  it('a choice says its finish reason once, when it ends, while others go on', async () => {
+    const { live, body } = opened([0, 0]);
+    live.accept(delta(0, tokensOf('a')), 0);
+    expect(live.accept(choiceEnd(0, 'stop', 1), 0)).toBe(true);
+    const reader = body.getReader();
+    const read = async () => parsed(new TextDecoder().decode((await reader.read()).value));
+    const reasons = (events: Awaited<ReturnType<typeof read>>) =>
+      events.flatMap(([, data]) =>
+        data === '[DONE]' ? [] : data.choices.map((each) => [each.index, each.finish_reason]),
+      );
+    expect(reasons(await read())).toEqual([
+      [0, null],
+      [0, 'stop'],
+    ]);
+    live.accept(delta(1, tokensOf('bc')), 0);
+    expect(reasons(await read())).toEqual([[1, null]]);
+    live.accept(choiceEnd(1, 'length', 2), 0);
+    live.accept(choiceEnd(0, 'stop', 1), 0);
+    live.accept(streamEnd(3), 0);
+    expect(reasons(await read())).toEqual([[1, 'length']]);
   });
 
   it('half a character shows nothing, and no id says that it was had', async () => {
@@ -143,7 +167,7 @@ describe('SSE', () => {
     finish(live, 4);
     const events = parsed(await new Response(body).text());
     const deltas = events.flatMap(([, data]) => (data === '[DONE]' ? [] : data.choices.map((choice) => choice.delta)));
-    expect(deltas.slice(0, 2)).toEqual([{ content: 'b' }, { role: 'assistant', content: 'ab' }]);
+    expect(deltas).toEqual([{ content: 'b' }, {}, { role: 'assistant', content: 'ab' }, {}]);
   });
 
   it('an answer without text still names the role and ends', async () => {
