@@ -15,6 +15,7 @@ import { MODES } from './modes.ts';
 import { RequestOutput } from './request-output.ts';
 import type { ModelRunner } from './runner.ts';
 import { Scheduler, type DrawnTokens } from './scheduler.ts';
+import type { Sequence } from './sequence.ts';
 import type { PlannedStep } from './step-builder.ts';
 import { StepMeter } from './step-meter.ts';
 import type { StepPlan } from './step-plan.ts';
@@ -49,6 +50,8 @@ interface LaunchedStep {
   readonly planned: PlannedStep;
   readonly scheduleMs: number;
 }
+
+const MODEL_FAILED: Reason = { code: 'model_error', message: 'The model failed while processing this request.' };
 
 type Reason = { readonly code: ErrorCode; readonly message: string };
 
@@ -167,8 +170,12 @@ export class Engine {
     const begin = performance.now();
     this.#launched.shift();
     this.#meter.observe(planned.plan, result.runMs + result.sampleMs);
-    const drawn = this.#scheduler.commit(planned, result);
+    const { drawn, failed } = this.#scheduler.commit(planned, result);
     for (const each of drawn) this.#emit(each);
+    for (const { sequence, problem } of failed) {
+      logFailure('row-failed', problem);
+      this.#failSequences([sequence]);
+    }
     const preemptions = this.#scheduler.preemptions - this.#preemptionsSeen;
     this.#preemptionsSeen = this.#scheduler.preemptions;
     return {
@@ -202,13 +209,17 @@ export class Engine {
   #failStep(thrown: unknown): void {
     this.#launched.length = 0;
     const error = toMillraceError(thrown);
-    process.stderr.write(`${JSON.stringify({ event: 'step-failed', error: String(error.cause ?? error) })}\n`);
-    const reason: Reason = { code: 'model_error', message: 'The model failed while processing this request.' };
-    for (const { request } of this.#scheduler.rollback()) {
-      const output = this.#requests.get(request.id);
-      if (output !== undefined) this.#fail(output, reason);
-    }
+    logFailure('step-failed', String(error.cause ?? error));
+    this.#failSequences(this.#scheduler.rollback());
     this.#scheduler.forgetKv();
+  }
+
+  /** Ends their requests, with all choices. */
+  #failSequences(sequences: readonly Sequence[]): void {
+    for (const { request } of sequences) {
+      const output = this.#requests.get(request.id);
+      if (output !== undefined) this.#fail(output, MODEL_FAILED);
+    }
   }
 
   #expire(): void {
@@ -218,6 +229,11 @@ export class Engine {
       this.#fail(output, { code: 'deadline_exceeded', message: 'The request ran past its deadline.' });
     }
   }
+}
+
+/** What happened inside, for the operator; the client is told no internals. */
+function logFailure(event: string, error: string): void {
+  process.stderr.write(`${JSON.stringify({ event, error })}\n`);
 }
 
 function countRows(

@@ -29,6 +29,12 @@ export interface SchedulerParts {
   readonly maskFor: (request: EngineRequest, choice: number) => LogitsMask | null;
 }
 
+export interface Committed {
+  readonly drawn: readonly DrawnTokens[];
+  /** Live sequences whose row drew nothing that counts; the caller ends them. */
+  readonly failed: readonly { readonly sequence: Sequence; readonly problem: string }[];
+}
+
 /** What a step added to a live sequence. */
 export interface DrawnTokens {
   readonly sequence: Sequence;
@@ -113,12 +119,13 @@ export class Scheduler {
   }
 
   /** Applies the oldest plan's result. Rows of sequences that ended meanwhile are discarded. */
-  commit(planned: PlannedStep, result: StepResult): readonly DrawnTokens[] {
+  commit(planned: PlannedStep, result: StepResult): Committed {
     const { plan, members } = planned;
     if (this.#inFlight.shift() !== planned) throw new Error(`plan ${plan.id} is not the oldest in flight`);
     if (result.planId !== plan.id) throw new Error(`result of plan ${result.planId} for plan ${plan.id}`);
     this.#retire(plan.id);
     const drawn: DrawnTokens[] = [];
+    const failed: { readonly sequence: Sequence; readonly problem: string }[] = [];
     let at = 0;
     for (const [i, row] of plan.rows.entries()) {
       const tokens = result.tokens.subarray(at, at + row.draws);
@@ -127,6 +134,12 @@ export class Scheduler {
       const member = members[i];
       if (member === undefined || member.sequence.status === 'finished') continue;
       const { sequence, generation } = member;
+      const problem = result.failures?.get(i);
+      if (problem !== undefined) {
+        sequence.release(row, generation);
+        failed.push({ sequence, problem });
+        continue;
+      }
       const made = sequence.commit(row, tokens, generation);
       if (sequence.status === 'running') {
         this.#parts.kv.commit(sequence.number, sequence.tokens, sequence.computed);
@@ -136,7 +149,7 @@ export class Scheduler {
       this.#parts.drafting?.observe(sequence, { drafted: row.draws - 1, made });
       drawn.push({ sequence, tokens: tokens.subarray(0, made), logprobs });
     }
-    return drawn;
+    return { drawn, failed };
   }
 
   /**

@@ -66,12 +66,17 @@ export interface TokenLogprobs {
   readonly top: readonly { readonly id: number; readonly logprob: number }[];
 }
 
+/** Index of a row in its plan → why nothing can be drawn for it. */
+export type RowFailures = ReadonlyMap<number, string>;
+
 export interface StepResult {
   readonly planId: number;
   /** [sum of draws]: the tokens drawn, row by row. A verified row's draws after the first refused draft mean nothing. */
   readonly tokens: Int32Array;
   /** [sum of draws] in the order of `tokens`; null when no row asked. */
   readonly logprobs: readonly (TokenLogprobs | null)[] | null;
+  /** These rows' draws mean nothing and their sequences cannot go on; the other rows are good. Left out: none. */
+  readonly failures?: RowFailures;
   /** Milliseconds inside the model, and in drawing. */
   readonly runMs: number;
   readonly sampleMs: number;

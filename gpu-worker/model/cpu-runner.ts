@@ -54,9 +54,9 @@ export class CpuRunner implements ModelRunner {
     for (const drop of plan.drops) kv.drop(drop);
     this.#runModel(plan.rows);
     const ran = performance.now();
-    const { tokens, logprobs } = sampler.sample(plan.rows.flatMap(drawTargets));
+    const { tokens, logprobs, failures } = sampler.sample(plan.rows.flatMap(drawTargets));
     this.#last = { plan, tokens };
-    return { planId: plan.id, tokens, logprobs, runMs: ran - begin, sampleMs: performance.now() - ran };
+    return { planId: plan.id, tokens, logprobs, failures, runMs: ran - begin, sampleMs: performance.now() - ran };
   }
 
   dispose(): void {

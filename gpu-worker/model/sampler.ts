@@ -1,5 +1,5 @@
 /** Draws tokens from the logits buffer by each row's own spec, with log probabilities where asked for. Knows no model. */
-import type { SampleSpec, TokenLogprobs } from '../engine/step-plan.ts';
+import type { RowFailures, SampleSpec, TokenLogprobs } from '../engine/step-plan.ts';
 import { applyRules } from '../sample/apply-rules.ts';
 import { drawKeyed, truncates } from '../sample/keyed.ts';
 import { drawKey } from '../sample/noise.ts';
@@ -18,18 +18,6 @@ const CHUNK_LOGITS = 65_536;
 /** Colder rows are as good as greedy; logits divided by less could overflow float32. */
 const LEAST_TEMPERATURE = 1e-5;
 
-/** The row cannot go on: the model's logits are not finite, or rules forbid every token. */
-export class LogitsError extends Error {
-  override readonly name = 'LogitsError';
-  /** Index of the row in its plan. */
-  readonly row: number;
-
-  constructor(row: number, problem: string) {
-    super(`${problem} for row ${row} of the plan`);
-    this.row = row;
-  }
-}
-
 /** One row of logits to draw from. */
 export interface DrawTarget {
   /** Index of the row in its plan. */
@@ -44,6 +32,8 @@ export interface Draws {
   readonly tokens: Int32Array;
   /** [targets]; null when none asked. */
   readonly logprobs: readonly (TokenLogprobs | null)[] | null;
+  /** Rows of the plan that cannot go on, and why: logits that are not finite, or rules that forbid every token. */
+  readonly failures: RowFailures;
 }
 
 export interface SamplerOptions {
@@ -88,23 +78,24 @@ export class Sampler {
     this.#logprobs = new RowSession(logprobsGraph(vocabSize, Math.min(TOP_LOGPROBS, vocabSize)), rows);
   }
 
-  /** `targets[i]` says how to draw from logits row i. Throws `LogitsError`; the rows before it may have changed then. */
+  /** `targets[i]` says how to draw from logits row i. */
   sample(targets: readonly DrawTarget[]): Draws {
     if (targets.length > this.#maxRows) throw new RangeError(`${targets.length} draws, at most ${this.#maxRows}`);
     const tokens = new Int32Array(targets.length);
     const logprobs = targets.map(() => null as TokenLogprobs | null);
+    const failures = new Map<number, string>();
     for (let first = 0; first < targets.length; first += this.#chunkRows) {
       const chunk = this.#chunk(targets, first);
-      this.#checkFinite(chunk);
+      this.#checkFinite(chunk, failures);
       if (chunk.targets.some(asksLogprobs)) this.#logprobs.run(chunk.pointer, chunk.targets.length);
       this.#applyRules(chunk);
       const drawn = tokens.subarray(first, first + chunk.targets.length);
-      this.#drawChunk(chunk, drawn);
+      this.#drawChunk(chunk, drawn, failures);
       chunk.targets.forEach((target, i) => {
         if (asksLogprobs(target)) logprobs[first + i] = this.#logprobsOf(i, drawn[i] ?? 0, target.spec.logprobs ?? 0);
       });
     }
-    return { tokens, logprobs: targets.some(asksLogprobs) ? logprobs : null };
+    return { tokens, logprobs: targets.some(asksLogprobs) ? logprobs : null, failures };
   }
 
   free(): void {
@@ -122,12 +113,11 @@ export class Sampler {
   }
 
   /** Before rules, which forbid tokens by −Infinity. */
-  #checkFinite({ targets, pointer }: Chunk): void {
+  #checkFinite({ targets, pointer }: Chunk, failures: Map<number, string>): void {
     this.#sum.run(pointer, targets.length);
     targets.forEach(({ row }, i) => {
-      if (!Number.isFinite(this.#sum.floats('sum', i)[0])) {
-        throw new LogitsError(row, 'the model gave logits that are not finite');
-      }
+      if (!Number.isFinite(this.#sum.floats('sum', i)[0]))
+        failures.set(row, 'the model gave logits that are not finite');
     });
   }
 
@@ -137,16 +127,17 @@ export class Sampler {
     });
   }
 
-  #drawChunk(chunk: Chunk, tokens: Int32Array): void {
+  #drawChunk(chunk: Chunk, tokens: Int32Array, failures: Map<number, string>): void {
     const methods = chunk.targets.map(({ spec }) => methodOf(spec));
     if (methods.includes('greedy')) this.#greedy.run(chunk.pointer, methods.length);
     if (methods.includes('keyed')) this.#runKeyed(chunk);
     if (methods.includes('bulk')) this.#runBulk(chunk);
     chunk.targets.forEach((target, i) => {
+      if (failures.has(target.row)) return;
       const token = this.#tokenOf(target, methods[i] ?? 'greedy', i);
       // Only where nothing is left to draw does a token at −Infinity come back.
-      if (chunk.row(i)[token] === -Infinity) throw new LogitsError(target.row, 'rules forbid every token');
-      tokens[i] = token;
+      if (chunk.row(i)[token] === -Infinity) failures.set(target.row, 'rules forbid every token');
+      else tokens[i] = token;
     });
   }
 

@@ -38,6 +38,8 @@ export interface HashRunnerOptions {
   readonly context?: number;
   /** Plan ids at which collect throws. */
   readonly failAt?: ReadonlySet<number>;
+  /** Plan id → index of a row that cannot go on. */
+  readonly failRow?: ReadonlyMap<number, number>;
   /** Milliseconds that a step claims to have taken. */
   readonly stepMs?: (plan: StepPlan) => number;
 }
@@ -85,7 +87,9 @@ export class HashRunner implements ModelRunner {
     const drawn = plan.rows.map((row) => this.#run(row));
     this.#drawn = new Map(plan.rows.flatMap((row, i) => (row.draws === 0 ? [] : [[row.sequence, drawn[i]?.[0] ?? 0]])));
     const runMs = this.#options.stepMs?.(plan) ?? 0;
-    return { planId: plan.id, tokens: Int32Array.from(drawn.flat()), logprobs: null, runMs, sampleMs: 0 };
+    const failing = this.#options.failRow?.get(plan.id);
+    const failures = new Map(failing === undefined ? [] : [[failing, 'injected']]);
+    return { planId: plan.id, tokens: Int32Array.from(drawn.flat()), logprobs: null, failures, runMs, sampleMs: 0 };
   }
 
   dispose(): void {

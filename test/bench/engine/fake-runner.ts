@@ -46,7 +46,14 @@ export class FakeRunner implements ModelRunner {
     const tokens = new Int32Array(plan.rows.reduce((sum, { draws }) => sum + draws, 0));
     for (let i = 0; i < tokens.length; i++) tokens[i] = this.#next() % this.info.vocabSize;
     this.ownMs += performance.now() - begin;
-    return { planId: plan.id, tokens, logprobs: null, runMs: STEP_MS + TOKEN_MS * plan.tokens, sampleMs: 0 };
+    return {
+      planId: plan.id,
+      tokens,
+      logprobs: null,
+
+      runMs: STEP_MS + TOKEN_MS * plan.tokens,
+      sampleMs: 0,
+    };
   }
 
   dispose(): void {}

@@ -36,6 +36,20 @@ describe.each(RUNNERS)('with KV in $kind and $depth plan(s) in flight', (shape) 
     expect(during.some(({ tokens }) => tokens === 10)).toBe(true);
   });
 
+  test('a row that cannot be drawn from ends its own request and no other', () => {
+    const world = new EngineWorld(new HashRunner({ ...shape, slots: 5, failRow: new Map([[4, 1]]) }));
+    for (const i of range(3)) world.engine.add(engineRequest(`r${i}`, { promptIds: [i + 1, 2, 3], n: 1 + (i % 2) }));
+    world.runDry();
+    expect(range(3).map((i) => world.of(`r${i}`).ends.map(({ type }) => type))).toEqual([
+      ['done'],
+      ['error'],
+      ['done'],
+    ]);
+    expect(world.of('r1').ends).toMatchObject([{ code: 'model_error' }]);
+    for (const i of [0, 2]) expect(world.of(`r${i}`).ids).toEqual(hashContinuation([i + 1, 2, 3], 16));
+    expect(world.engine.load).toMatchObject({ running: 0, waiting: 0, kv: { live: 0 } });
+  });
+
   test('drafts take no token of a step from a prompt', () => {
     const runner = new HashRunner({ ...shape, slots: 4, context: 1, maxStepTokens: 16 });
     const world = new EngineWorld(runner);
