@@ -11,6 +11,9 @@ import type { PartTensors, RunBuffers, RunTensors } from './run-buffers.ts';
 import { splitIntoParts } from './runs.ts';
 import { Session } from './runtime/session.ts';
 import type { Binding, Tensor, TensorView } from './runtime/session.ts';
+import type { Scheme } from './quantize/scheme.ts';
+import { WeightPlan } from './weight-plan.ts';
+import type { WeightLayout } from './weight-plan.ts';
 import type { WeightStore } from './weight-store.ts';
 
 /** Parts whose bindings are kept from step to step; further parts take turns with them. */
@@ -21,9 +24,22 @@ interface Part extends PartTensors {
   readonly kv: readonly Tensor[];
 }
 
+/** The weights that the decoder of this model takes, and where each will lie. */
+export function planWeights(config: ModelConfig, scheme: Scheme | null): WeightLayout {
+  const plan = new WeightPlan(scheme);
+  // Attention has no weights but tables that are computed.
+  for (const graph of stageGraphs(config, plan)) graph();
+  return plan.layout;
+}
+
+/** In the order of their runs; stage i comes before the attention of layer i. */
+function stageGraphs(config: ModelConfig, store: WeightStore): readonly (() => CpuGraph)[] {
+  const middle = Array.from({ length: config.layers - 1 }, (_, layer) => () => middleGraph(config, store, layer));
+  return [() => firstGraph(config, store), ...middle, () => lastGraph(config, store)];
+}
+
 export class CpuDecoder {
   readonly #layers: number;
-  /** In the order of their runs; stage i comes before the attention of layer i. */
   readonly #stages: readonly Binding[];
   /** [layers]: layers of one kind share a session. */
   readonly #attention: readonly Session[];
@@ -31,7 +47,7 @@ export class CpuDecoder {
   readonly #attentions: Binding[] = [];
   readonly #release: readonly (() => void)[];
 
-  /** Reads all weights into the store, which must live longer. */
+  /** The store must live longer. */
   constructor(config: ModelConfig, store: WeightStore, capacity: number) {
     this.#layers = config.layers;
     const sessions: Session[] = [];
@@ -41,9 +57,7 @@ export class CpuDecoder {
       return session;
     };
     try {
-      const stages = [open(firstGraph(config, store))];
-      for (let layer = 0; layer + 1 < config.layers; layer++) stages.push(open(middleGraph(config, store, layer)));
-      stages.push(open(lastGraph(config, store)));
+      const stages = stageGraphs(config, store).map((graph) => open(graph()));
       const kinds = new Map<LayerAttention, Session>();
       this.#attention = config.attention.map((kind) => {
         const session = kinds.get(kind) ?? open(attentionGraph(config, store, { kind, capacity }));

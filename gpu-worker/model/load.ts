@@ -4,20 +4,23 @@ import { totalmem } from 'node:os';
 import type { ModelRunner } from '../engine/runner.ts';
 import { readModelConfig } from './config.ts';
 import type { ModelConfig } from './config.ts';
-import { CpuDecoder } from './cpu-decoder.ts';
+import { CpuDecoder, planWeights } from './cpu-decoder.ts';
 import { CpuRunner } from './cpu-runner.ts';
 import { kvCapacityTokens } from './kv-budget.ts';
 import { kvBytesPerToken, KvSlots } from './kv-slots.ts';
-import type { Quantization } from './quantize.ts';
+import { openWeights } from './open-weights.ts';
+import type { FillProgress } from './quantize/fill-all.ts';
+import { schemeName, schemeOf } from './quantize/scheme.ts';
+import type { QuantizationOptions, Scheme } from './quantize/scheme.ts';
 import { RunBuffers } from './run-buffers.ts';
 import { ortLibrary } from './runtime/ort-library.ts';
 import { openSafetensors } from './safetensors.ts';
 import { Sampler } from './sampler.ts';
-import { WeightStore } from './weight-store.ts';
 import type { WeightSource } from './weights.ts';
 
-export interface RunnerOptions {
-  readonly quantization: Quantization;
+export interface RunnerOptions extends QuantizationOptions {
+  /** Folder where quantized weights are kept from load to load; null or left out: nowhere. */
+  readonly quantizationCache?: string | null;
   /** Sequences that run at once. */
   readonly maxNumSeqs: number;
   /** KV slots beyond those, where prefixes of finished sequences stay; by default as many. */
@@ -30,8 +33,8 @@ export interface RunnerOptions {
   readonly maxModelLen: number;
   readonly threads: number;
   readonly maxStepTokens: number;
-  /** Called while weights are read, with the bytes (as float32) so far. */
-  readonly onProgress?: (bytes: number) => void;
+  /** Called while weights are read and rounded; not when they come from the cache. */
+  readonly onProgress?: (progress: FillProgress) => void;
 }
 
 export interface OpenModelOptions extends RunnerOptions {
@@ -50,8 +53,12 @@ export function openModel(options: OpenModelOptions): ModelRunner {
   }
 }
 
-/** The same from any config and weights. `source` is read completely here. */
-export function createRunner(config: ModelConfig, source: WeightSource, options: RunnerOptions): ModelRunner {
+/** The same from any config and weights, which are read completely here; in `folder`, if the source has one. */
+export function createRunner(
+  config: ModelConfig,
+  source: WeightSource,
+  options: RunnerOptions & { folder?: string },
+): ModelRunner {
   const { maxNumSeqs, cacheSlots = maxNumSeqs, threads, maxStepTokens } = options;
   const maxModelLen = Math.min(options.maxModelLen, config.maxPositions);
   requireAtLeast(1, { maxNumSeqs, threads, maxStepTokens, maxModelLen });
@@ -61,12 +68,16 @@ export function createRunner(config: ModelConfig, source: WeightSource, options:
   const cleanup: (() => void)[] = [];
   const free = (): void => cleanup.reverse().forEach((step) => step());
   try {
-    const store = new WeightStore(source, options.quantization, options.onProgress);
+    const scheme = schemeOf(options);
+    const { folder = null, quantization, quantizationCache: cache = null, onProgress = () => {} } = options;
+    const from = { source, folder, quantization, cache, threads, onProgress };
+    const store = openWeights(planWeights(config, scheme), from);
     cleanup.push(() => store.free());
     ortLibrary().shareThreads(threads);
     const decoder = new CpuDecoder(config, store, maxModelLen);
     cleanup.push(() => decoder.release());
-    const capacityTokens = capacityOf(config, options, { slots, maxModelLen, weightBytes: store.bytes });
+    store.settle();
+    const capacityTokens = capacityOf(config, options, { slots, maxModelLen, weightBytes: store.residentBytes });
     const kv = new KvSlots(config, slots, maxModelLen);
     cleanup.push(() => kv.free());
     const buffers = new RunBuffers(config, { maxTokens: maxStepTokens, maxRows: maxNumSeqs });
@@ -74,7 +85,7 @@ export function createRunner(config: ModelConfig, source: WeightSource, options:
     const sampler = new Sampler({ vocabSize, maxRows: maxStepTokens });
     cleanup.push(() => sampler.free());
     const layout = { kind: 'slots', blocks: slots, blockSize: maxModelLen, capacityTokens } as const;
-    const fingerprint = fingerprintOf(config, source, options.quantization);
+    const fingerprint = fingerprintOf(config, source, scheme);
     const info = { vocabSize, maxModelLen, maxNumSeqs, maxStepTokens, kv: layout, eosIds, fingerprint };
     return new CpuRunner({ info, decoder, buffers, kv, sampler, onDispose: free });
   } catch (error) {
@@ -90,14 +101,18 @@ function capacityOf(
 ): number {
   // In a container the limit of the machine is not the limit of the process; 0 or more than there is means none.
   const memoryBytes = Math.min(totalmem(), process.constrainedMemory() || Infinity);
-  // ONNX Runtime keeps its own copy in the order that its kernels read.
-  const weightBytes = 2 * sizes.weightBytes;
   const bytesPerToken = kvBytesPerToken(config);
-  return kvCapacityTokens({ ...sizes, bytesPerToken, memoryBytes, weightBytes, memoryUtilization, kvCacheTokens });
+  return kvCapacityTokens({ ...sizes, bytesPerToken, memoryBytes, memoryUtilization, kvCacheTokens });
 }
 
-function fingerprintOf(config: ModelConfig, source: WeightSource, quantization: Quantization): string {
-  const parts = [JSON.stringify(config), source.identity, quantization, 'kv-f32', `ort-cpu-${ortLibrary().version}`];
+function fingerprintOf(config: ModelConfig, source: WeightSource, scheme: Scheme | null): string {
+  const parts = [
+    JSON.stringify(config),
+    source.identity,
+    schemeName(scheme),
+    'kv-f32',
+    `ort-cpu-${ortLibrary().version}`,
+  ];
   return createHash('sha256').update(parts.join('\n')).digest('hex').slice(0, 16);
 }
 

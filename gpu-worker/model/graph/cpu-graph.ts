@@ -1,8 +1,7 @@
 /** The decoder's stages in ONNX Runtime's CPU kernels: GroupQueryAttention over KV slots, Gemm or MatMulNBits. Knows no runs. */
 import type { LayerAttention, ModelConfig } from '../config.ts';
-import { BLOCK_SIZE } from '../quantize.ts';
 import type { TensorView } from '../runtime/session.ts';
-import type { Stack, WeightStore } from '../weight-store.ts';
+import type { QuantizedMatrix, Stack, WeightStore } from '../weight-store.ts';
 import { afterLastLayer, beforeFirstLayer, betweenLayers, packedColumns } from './decoder.ts';
 import type { DecoderParts, LayerInput, LayerOutput, LinearSpec } from './decoder.ts';
 import { GraphBuilder, NONE } from './graph-builder.ts';
@@ -133,15 +132,16 @@ class CpuParts extends StandardParts implements DecoderParts {
     if (this.#store.quantization === 'none') {
       return this.graph.node({ op: 'Gather', inputs: [this.#float32(table), 'ids'] });
     }
-    const { packed, scales, bits } = this.#store.quantized(table);
+    const matrix = this.#store.quantized(table);
+    const { packed, bits, blockSize } = matrix;
     const [rows = 0, blocks = 0, blockBytes = 0] = packed.shape;
     // The memory of MatMulNBits' weights read as [rows, bytes]: a tied head costs nothing more.
     const data = this.#external(`${table.name}.rows`, { ...packed, shape: [rows, blocks * blockBytes] });
     return this.graph.node({
       op: 'GatherBlockQuantized',
       domain: 'com.microsoft',
-      inputs: [data, 'ids', this.#external(`${table.name}.scales`, scales)],
-      attributes: { gather_axis: 0, quantize_axis: 1, block_size: BLOCK_SIZE, bits },
+      inputs: [data, 'ids', ...this.#grid(table, matrix)],
+      attributes: { gather_axis: 0, quantize_axis: 1, block_size: blockSize, bits },
     });
   }
 
@@ -151,13 +151,14 @@ class CpuParts extends StandardParts implements DecoderParts {
       const inputs = [input, this.#float32(weight), ...biasInput];
       return this.graph.node({ op: 'Gemm', inputs, attributes: { transB: 1 } });
     }
-    const { packed, scales, bits } = this.#store.quantized(weight);
+    const matrix = this.#store.quantized(weight);
+    const { packed, bits, blockSize } = matrix;
     const rows = packed.shape[0] ?? 0;
     const product = this.graph.node({
       op: 'MatMulNBits',
       domain: 'com.microsoft',
-      inputs: [input, this.#external(weight.name, packed), this.#external(`${weight.name}.scales`, scales)],
-      attributes: { K: weight.columns, N: rows, bits, block_size: BLOCK_SIZE, accuracy_level: INT8_ACTIVATIONS },
+      inputs: [input, this.#external(weight.name, packed), ...this.#grid(weight, matrix)],
+      attributes: { K: weight.columns, N: rows, bits, block_size: blockSize, accuracy_level: INT8_ACTIVATIONS },
     });
     return bias === null ? product : this.graph.node({ op: 'Add', inputs: [product, ...biasInput] });
   }
@@ -207,6 +208,12 @@ class CpuParts extends StandardParts implements DecoderParts {
       name,
       this.#store.constant(name, [1], () => Float32Array.of(value)),
     );
+  }
+
+  /** Scales, and zero points where there are some. */
+  #grid({ name }: Stack, { scales, zeroPoints }: QuantizedMatrix): readonly Value[] {
+    const grid = [this.#external(`${name}.scales`, scales)];
+    return zeroPoints === null ? grid : [...grid, this.#external(`${name}.zero_points`, zeroPoints)];
   }
 
   #float32(stack: Stack): Value {

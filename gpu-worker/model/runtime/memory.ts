@@ -45,9 +45,14 @@ export class Memory {
     return new Memory(map(bytes, { protection: PROT_READ, flags: MAP_PRIVATE, descriptor }), bytes);
   }
 
+  /** The memory of another thread of this process, which keeps it mapped as long as the view is used. */
+  static borrow(pointer: bigint, bytes: number): ArrayBuffer {
+    return koffi.view(pointer, bytes);
+  }
+
   /**
-   * Gives whole pages inside bytes `start` … `end` − 1 back to the kernel; they read as zero afterwards. Bytes at the
-   * edges that share a page with others stay. Only for allocated memory.
+   * Gives whole pages inside bytes `start` … `end` − 1 back to the kernel; they read as zero afterwards, or as the
+   * file behind them. Bytes at the edges that share a page with others stay.
    */
   discard(start: number, end: number): void {
     const first = Math.ceil(start / pageBytes) * pageBytes;

@@ -1,13 +1,15 @@
 /** Test support: a model's decoder without sampler or engine, to read logits. */
 import { readModelConfig } from '../../../gpu-worker/model/config.ts';
 import type { ModelConfig } from '../../../gpu-worker/model/config.ts';
-import { CpuDecoder } from '../../../gpu-worker/model/cpu-decoder.ts';
+import { CpuDecoder, planWeights } from '../../../gpu-worker/model/cpu-decoder.ts';
 import { KvSlots } from '../../../gpu-worker/model/kv-slots.ts';
-import type { Quantization } from '../../../gpu-worker/model/quantize.ts';
+import { openWeights } from '../../../gpu-worker/model/open-weights.ts';
+import { schemeOf } from '../../../gpu-worker/model/quantize/scheme.ts';
+import type { Quantization } from '../../../gpu-worker/model/quantize/scheme.ts';
 import { RunBuffers } from '../../../gpu-worker/model/run-buffers.ts';
 import { Memory } from '../../../gpu-worker/model/runtime/memory.ts';
 import { openSafetensors } from '../../../gpu-worker/model/safetensors.ts';
-import { WeightStore } from '../../../gpu-worker/model/weight-store.ts';
+import type { StoredWeights } from '../../../gpu-worker/model/stored-weights.ts';
 import type { RowSpec } from './plans.ts';
 import { toRow } from './plans.ts';
 
@@ -17,13 +19,14 @@ export class LogitsRun {
   readonly #kv: KvSlots;
   readonly #buffers: RunBuffers;
   readonly #logits: Memory;
-  readonly #store: WeightStore;
+  readonly #store: StoredWeights;
 
   /** `capacity`: tokens of a slot. */
   constructor(folder: string, sizes: { slots: number; capacity: number }, quantization: Quantization = 'none') {
     this.config = readModelConfig(folder);
     const weights = openSafetensors(folder);
-    this.#store = new WeightStore(weights, quantization);
+    const from = { source: weights, folder, quantization, cache: null, threads: 1, onProgress: () => {} };
+    this.#store = openWeights(planWeights(this.config, schemeOf({ quantization })), from);
     this.#decoder = new CpuDecoder(this.config, this.#store, sizes.capacity);
     weights.close();
     const maxTokens = sizes.slots * sizes.capacity;
