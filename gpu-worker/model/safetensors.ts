@@ -1,43 +1,40 @@
 /** Reads a folder's safetensors, one file or many by index, as a WeightSource. Knows no model. */
 import { createHash } from 'node:crypto';
-import { closeSync, existsSync, fstatSync, openSync, readFileSync, readdirSync } from 'node:fs';
-import { basename, join } from 'node:path';
+import { closeSync, existsSync, readdirSync } from 'node:fs';
 import * as v from 'valibot';
-import { ModelFolderError } from './folder.ts';
+import { ModelFolderError, openModelFile, parseModelJson, readModelText } from './folder.ts';
 import { floatReader, isFloatFormat, WIDTHS } from './float-formats.ts';
 import { Memory } from './runtime/memory.ts';
+import { MAX_TENSORS, readHeader } from './safetensors-header.ts';
+import type { TensorEntry } from './safetensors-header.ts';
 import type { WeightShape, WeightSource } from './weights.ts';
 
-/** The format's own limit. */
-const MAX_HEADER_BYTES = 100_000_000;
-const LENGTH_BYTES = 8;
+const INDEX = 'model.safetensors.index.json';
+const MAX_INDEX_BYTES = 8 << 20;
+const MAX_FILES = 1024;
 /** Of every tensor, this many bytes from either end enter the identity: reading all of a large model would take seconds. */
 const IDENTITY_BYTES = 16_384;
 
-const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
-const tensorSchema = v.object({ dtype: v.string(), shape: v.array(count), data_offsets: v.tuple([count, count]) });
 const indexSchema = v.object({ weight_map: v.record(v.string(), v.string()) });
 
-interface StoredTensor {
-  /** The file's name of the number format; only floats can be read. */
-  readonly dtype: string;
-  readonly shape: readonly number[];
+interface StoredTensor extends TensorEntry {
   readonly memory: Memory;
-  readonly offset: number;
-  readonly bytes: number;
 }
 
+/** Throws `ModelFolderError` when a file is not what it claims to be; nothing but headers is read for that. */
 export function openSafetensors(folder: string): WeightSource {
   const tensors = new Map<string, StoredTensor>();
   const memories: Memory[] = [];
   try {
     for (const file of safetensorsFiles(folder)) {
-      const memory = mapFile(join(folder, file));
+      const { memory, entries } = mapFile(folder, file);
       memories.push(memory);
-      for (const [name, tensor] of readHeader(file, memory)) {
+      for (const [name, entry] of entries) {
         if (tensors.has(name)) throw new ModelFolderError(`${file}: tensor ${name} is also in another file`);
-        tensors.set(name, tensor);
+        tensors.set(name, { ...entry, memory });
       }
+      if (tensors.size > MAX_TENSORS)
+        throw new ModelFolderError(`${folder}: more than ${MAX_TENSORS} tensors in its files`);
     }
   } catch (error) {
     for (const memory of memories) memory.free();
@@ -50,84 +47,34 @@ export function openSafetensors(folder: string): WeightSource {
   };
 }
 
-function safetensorsFiles(folder: string): readonly string[] {
-  const index = join(folder, 'model.safetensors.index.json');
-  if (existsSync(index)) {
-    const parsed = v.safeParse(indexSchema, parseJson('model.safetensors.index.json', readFileSync(index, 'utf8')));
-    if (!parsed.success) throw new ModelFolderError('model.safetensors.index.json: weight_map missing or malformed');
+/** Names of the folder's weight files: those of its index, or its only one. */
+export function safetensorsFiles(folder: string): readonly string[] {
+  const text = readModelText(folder, INDEX, MAX_INDEX_BYTES);
+  if (text !== undefined) {
+    const parsed = v.safeParse(indexSchema, parseModelJson(INDEX, text));
+    if (!parsed.success) throw new ModelFolderError(`${INDEX}: weight_map missing or malformed`);
     const files = [...new Set(Object.values(parsed.output.weight_map))];
-    const outside = files.find((file) => basename(file) !== file);
-    if (outside !== undefined)
-      throw new ModelFolderError(`model.safetensors.index.json names ${outside}, not in the folder`);
+    if (files.length > MAX_FILES)
+      throw new ModelFolderError(`${INDEX} names ${files.length} files, at most ${MAX_FILES} are accepted`);
     return files;
   }
   const files = existsSync(folder) ? readdirSync(folder).filter((file) => file.endsWith('.safetensors')) : [];
   if (files.length !== 1) {
     throw new ModelFolderError(
-      `${folder} holds ${files.length} .safetensors files without an index: give one or model.safetensors.index.json`,
+      `${folder} holds ${files.length} .safetensors files without an index: give one or ${INDEX}`,
     );
   }
   return files;
 }
 
-function mapFile(path: string): Memory {
-  let descriptor: number;
+function mapFile(folder: string, file: string): { memory: Memory; entries: ReadonlyMap<string, TensorEntry> } {
+  const open = openModelFile(folder, file);
+  if (open === null) throw new ModelFolderError(`${file} is not in ${folder}: the download may be incomplete`);
   try {
-    descriptor = openSync(path, 'r');
-  } catch (error) {
-    throw new ModelFolderError(`${path} not readable: the download may be incomplete`, { cause: error });
-  }
-  try {
-    const { size } = fstatSync(descriptor);
-    if (size < LENGTH_BYTES) throw new ModelFolderError(`${path} is ${size} bytes: not a safetensors file`);
-    return Memory.mapFile(descriptor, size);
+    const entries = readHeader(file, open);
+    return { entries, memory: Memory.mapFile(open.descriptor, open.bytes) };
   } finally {
-    closeSync(descriptor);
-  }
-}
-
-function readHeader(file: string, memory: Memory): Map<string, StoredTensor> {
-  const headerBytes = Number(new DataView(memory.buffer).getBigUint64(0, true));
-  const dataStart = LENGTH_BYTES + headerBytes;
-  if (headerBytes > MAX_HEADER_BYTES || dataStart > memory.bytes) {
-    throw new ModelFolderError(
-      `${file}: header of ${headerBytes} bytes does not fit: the file is damaged or cut short`,
-    );
-  }
-  const header = parseJson(file, new TextDecoder().decode(new Uint8Array(memory.buffer, LENGTH_BYTES, headerBytes)));
-  if (typeof header !== 'object' || header === null) throw new ModelFolderError(`${file}: header is not an object`);
-  const tensors = new Map<string, StoredTensor>();
-  for (const [name, value] of Object.entries(header)) {
-    if (name !== '__metadata__') tensors.set(name, readTensor({ file, name, value }, memory, dataStart));
-  }
-  refuseOverlap(file, tensors);
-  return tensors;
-}
-
-function readTensor(
-  entry: { file: string; name: string; value: unknown },
-  memory: Memory,
-  dataStart: number,
-): StoredTensor {
-  const where = `${entry.file}: tensor ${entry.name}`;
-  const parsed = v.safeParse(tensorSchema, entry.value);
-  if (!parsed.success) throw new ModelFolderError(`${where}: malformed header entry`);
-  const { dtype, shape, data_offsets: offsets } = parsed.output;
-  const [begin, end] = offsets;
-  const elements = shape.reduce((product, size) => product * size, 1);
-  const bytes = isFloatFormat(dtype) ? elements * WIDTHS[dtype] : end - begin;
-  if (begin > end || end - begin !== bytes || dataStart + end > memory.bytes) {
-    throw new ModelFolderError(`${where}: data at ${begin}…${end} does not match its shape or the file's size`);
-  }
-  return { dtype, shape, memory, offset: dataStart + begin, bytes: end - begin };
-}
-
-function refuseOverlap(file: string, tensors: ReadonlyMap<string, StoredTensor>): void {
-  const byOffset = [...tensors].sort(([, a], [, b]) => a.offset - b.offset || a.bytes - b.bytes);
-  let end = 0;
-  for (const [name, tensor] of byOffset) {
-    if (tensor.offset < end) throw new ModelFolderError(`${file}: tensor ${name} overlaps another`);
-    end = tensor.offset + tensor.bytes;
+    closeSync(open.descriptor);
   }
 }
 
@@ -162,12 +109,4 @@ function identityOf(tensors: ReadonlyMap<string, StoredTensor>): string {
     hash.update(new Uint8Array(tensor.memory.buffer, tensor.offset + tensor.bytes - bytes, bytes));
   }
   return hash.digest('hex').slice(0, 16);
-}
-
-function parseJson(file: string, text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch (error) {
-    throw new ModelFolderError(`${file}: not JSON: the file is damaged`, { cause: error });
-  }
 }

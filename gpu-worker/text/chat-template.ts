@@ -1,10 +1,9 @@
 /** Chat messages → the model's prompt text, by the Jinja template of its folder. Knows no tokens. */
-import { existsSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { Template } from '@huggingface/jinja';
 import * as v from 'valibot';
 import { MillraceError } from '../../shared/errors.ts';
 import type { ChatMessage } from '../../shared/protocol.ts';
+import { readJson, readModelText } from '../model/folder.ts';
 
 const tokenText = v.optional(v.nullable(v.union([v.string(), v.object({ content: v.string() })])));
 const configSchema = v.looseObject({
@@ -28,10 +27,8 @@ export class ChatTemplate {
 
   /** `chat_template.jinja` wins over tokenizer_config.json; a folder with neither serves no chats. */
   constructor(folder: string) {
-    const configFile = join(folder, 'tokenizer_config.json');
-    const config = v.parse(configSchema, existsSync(configFile) ? JSON.parse(readFileSync(configFile, 'utf8')) : {});
-    const templateFile = join(folder, 'chat_template.jinja');
-    const source = existsSync(templateFile) ? readFileSync(templateFile, 'utf8') : defaultTemplate(config);
+    const config = v.parse(configSchema, readJson(folder, 'tokenizer_config.json', false) ?? {});
+    const source = readModelText(folder, 'chat_template.jinja') ?? defaultTemplate(config);
     this.#template = source === null ? null : new Template(source);
     this.thinks = source?.includes('</think>') ?? false;
     const { bos_token, eos_token, unk_token, pad_token } = config;

@@ -1,7 +1,6 @@
 /** Token ids → text, one token at a time, never splitting a UTF-8 character. Knows byte-level BPE; nothing of stops. */
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import * as v from 'valibot';
+import { readTokenizerJson } from '../model/folder.ts';
 
 const tokenizerSchema = v.object({
   model: v.object({ vocab: v.record(v.string(), v.number()) }),
@@ -22,7 +21,7 @@ export class TokenBytes {
 
   /** Reads `tokenizer.json` of a model folder. Throws when its decoder is not byte-level. */
   static fromFolder(folder: string): TokenBytes {
-    const json: unknown = JSON.parse(readFileSync(join(folder, 'tokenizer.json'), 'utf8'));
+    const json: unknown = readTokenizerJson(folder);
     const { model, added_tokens: added, decoder } = v.parse(tokenizerSchema, json);
     if (decoder?.type !== 'ByteLevel') {
       throw new Error(`tokenizer.json: decoder ${decoder?.type ?? 'null'} is not supported; ByteLevel is`);

@@ -1,8 +1,7 @@
 /** Text → token ids of a model folder's tokenizer.json. Knows which strings are control tokens, nothing of chats. */
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { Tokenizer as HubTokenizer } from '@huggingface/tokenizers';
 import * as v from 'valibot';
+import { readTokenizerJson } from '../model/folder.ts';
 
 const fileSchema = v.looseObject({
   model: v.looseObject({ vocab: v.record(v.string(), v.number()) }),
@@ -20,7 +19,7 @@ export class Tokenizer {
 
   /** Throws when the folder has no tokenizer.json or it is not one. */
   constructor(folder: string) {
-    const file = v.parse(fileSchema, JSON.parse(readFileSync(join(folder, 'tokenizer.json'), 'utf8')));
+    const file = v.parse(fileSchema, readTokenizerJson(folder));
     const config = { clean_up_tokenization_spaces: false };
     const special = file.added_tokens.filter((token) => token.special === true);
     this.controlTokens = special.map(({ content }) => content).toSorted((a, b) => b.length - a.length);

@@ -60,9 +60,9 @@ describe('files', () => {
     writeFileSync(index, JSON.stringify({ weight_map: { a: 'one.safetensors', b: 'two.safetensors' } }));
     expect([read('a', 1, 1), read('b', 1, 1)]).toEqual([[1], [2]]);
     writeFileSync(index, JSON.stringify({ weight_map: { a: '../one.safetensors' } }));
-    expect(() => openSafetensors(folder)).toThrow('not in the folder');
+    expect(() => openSafetensors(folder)).toThrow('files must lie in the model folder itself');
     writeFileSync(index, JSON.stringify({ weight_map: { a: 'three.safetensors' } }));
-    expect(() => openSafetensors(folder)).toThrow('three.safetensors not readable');
+    expect(() => openSafetensors(folder)).toThrow('three.safetensors is not in');
   });
 
   test('identity follows the weights', () => {
@@ -76,7 +76,7 @@ describe('files', () => {
 
 describe('damage is named', () => {
   test.each([
-    ['data cut short', { a: tensor('BF16', [4], 0, 8) }, 'tensor a: data at 0…8'],
+    ['data cut short', { a: tensor('BF16', [4], 0, 8) }, 'the file is damaged or the download incomplete'],
     ['shape and size disagree', { a: tensor('BF16', [2], 0, 2) }, 'tensor a: data at 0…2'],
     ['offsets backwards', { a: tensor('I64', [1], 2, 0) }, 'tensor a: data at 2…0'],
     ['overlap', { a: tensor('BF16', [1], 0, 2), b: tensor('BF16', [1], 0, 2) }, 'tensor b overlaps'],
