@@ -22,6 +22,12 @@ const SPREAD_TO = 1.5;
 const LOAD_ALLOWANCE = 4;
 /** Computing a token that another worker holds takes its time from those who come later: part of it that counts. */
 const WORK_WEIGHT = 0.5;
+/**
+ * The same where all have queues: what is computed twice delays everybody behind it. A prompt computed in full counts as
+ * this part of the mean queue. Without it queues of unlike length scatter every prefix, nobody finds one, and the queues
+ * never shrink again.
+ */
+const CROWD_WEIGHT = 0.5;
 /** A full batch slows prompts down by this part. */
 const BATCH_SLOWDOWN = 0.25;
 /** Seconds until a place is free, for as many waiting as run. */
@@ -38,8 +44,9 @@ export function rank(promptTokens: number, candidates: readonly Candidate[], ran
   const paces = candidates.flatMap(({ tokensPerSecond }) => tokensPerSecond ?? []);
   const pace = paces.length > 0 ? paces.reduce((sum, each) => sum + each) / paces.length : DEFAULT_PACE;
   const load = candidates.reduce((sum, each) => sum + loadOf(each), 0) / Math.max(1, candidates.length);
+  const queue = candidates.reduce((sum, { queuedTokens }) => sum + queuedTokens, 0) / Math.max(1, candidates.length);
   const ranked = candidates
-    .map((each) => ({ worker: each.worker, seconds: predictCost(each, { promptTokens, pace, load }) }))
+    .map((each) => ({ worker: each.worker, seconds: predictCost(each, { promptTokens, pace, load, queue }) }))
     .toSorted((a, b) => a.seconds - b.seconds);
   const most = (ranked[0]?.seconds ?? 0) * GOOD_FACTOR + GOOD_SECONDS;
   const good = ranked.filter(({ seconds }) => seconds <= most).length;
@@ -57,16 +64,19 @@ interface Setting {
   readonly pace: number;
   /** Mean of all candidates. */
   readonly load: number;
+  /** Tokens, mean of all candidates. */
+  readonly queue: number;
 }
 
 /** Seconds to the first token, and those that the work costs others. */
-export function predictCost(candidate: Candidate, { promptTokens, pace, load }: Setting): number {
+export function predictCost(candidate: Candidate, { promptTokens, pace, load, queue }: Setting): number {
   const { matchedTokens, queuedTokens, tokensPerSecond, sequences, maxSequences } = candidate;
   const places = Math.max(1, maxSequences);
   const excess = loadOf(candidate) - LOAD_ALLOWANCE / places;
   const fade = Math.min(1, Math.max(0, (SPREAD_TO * load - excess) / Math.max(1e-9, (SPREAD_TO - SPREAD_FROM) * load)));
   const uncached = promptTokens - Math.min(promptTokens, matchedTokens) * fade;
-  const tokens = queuedTokens + (1 + WORK_WEIGHT) * uncached;
+  const crowd = (CROWD_WEIGHT * queue * uncached) / Math.max(1, promptTokens);
+  const tokens = queuedTokens + (1 + WORK_WEIGHT) * uncached + crowd;
   const slowdown = 1 + BATCH_SLOWDOWN * Math.min(1, loadOf(candidate));
   const turnover = (Math.max(0, sequences + 1 - places) / places) * TURNOVER_SECONDS;
   return (tokens / Math.max(1, tokensPerSecond ?? pace)) * slowdown + turnover;

@@ -11,8 +11,8 @@ const MAX_WORKERS = 1_024;
 const MAX_BLOCKS = 16_384;
 /** Events kept that came while a snapshot was on its way. */
 const MAX_HELD_BACK = 16;
-/** What was sent to a worker counts as held there for so long without word from it. Milliseconds. */
-const EXPECT_MS = 5_000;
+/** What was sent to a worker counts as held there for so long without word from it: it may stand in a queue. Milliseconds. */
+const EXPECT_MS = 30_000;
 
 /** The longest prefix that a worker holds. */
 export interface PrefixMatch {

@@ -27,7 +27,14 @@ describe('who comes first', () => {
   test('the holder even behind a queue, while computing the prefix elsewhere would take longer', () => {
     const holder = like('holder', { matchedTokens: 1500, queuedTokens: 1500 });
     expect(firsts(1600, [idle, holder])).toEqual({ holder: 200 });
-    expect(firsts(1600, [idle, { ...holder, queuedTokens: 3000 }])).toEqual({ idle: 200 });
+    expect(firsts(1600, [idle, { ...holder, queuedTokens: 4000 }])).toEqual({ idle: 200 });
+  });
+
+  test('the holder behind a queue half as long again, where all have long ones', () => {
+    const others = ['a', 'b', 'c'].map((worker) => like(worker, { queuedTokens: 20_000 }));
+    const holder = like('holder', { matchedTokens: 1500, queuedTokens: 29_000 });
+    expect(firsts(1600, [...others, holder])).toEqual({ holder: 200 });
+    expect(firsts(1600, [...others, { ...holder, queuedTokens: 45_000 }])['holder']).toBeUndefined();
   });
 
   test('any of those that are as good, the better of two of them more often', () => {
@@ -70,7 +77,8 @@ describe('a hot prefix spreads', () => {
   });
 
   test('in between it counts for less and less', () => {
-    const at = (sequences: number) => predictCost(holder(sequences), { promptTokens: 1600, pace: 1, load: 0.2 });
+    const at = (sequences: number) =>
+      predictCost(holder(sequences), { promptTokens: 1600, pace: 1, load: 0.2, queue: 0 });
     const times = [18, 21, 22, 22.5, 23, 24].map(at);
     expect(times).toEqual(times.toSorted((a, b) => a - b));
     expect(times.at(-1)).toBeGreaterThan(5 * (times[0] ?? 0));
