@@ -11,6 +11,7 @@ import { parseEventId } from './event-id.ts';
 import { Fleet } from './fleet.ts';
 import { LiveRequest } from './live-request.ts';
 import type { Job } from './request.ts';
+import type { SentPrompt } from './sent-prompt.ts';
 import { StreamStore, type StreamInfo } from './stream-store.ts';
 import { sseStream } from './stream.ts';
 
@@ -19,14 +20,12 @@ const HOLD_MS = 10_000;
 const PRUNE_INTERVAL_MS = 5 * 60_000;
 
 /** What the Worker sends to `/submit`. */
-export interface GatewayJob extends Omit<Job, 'compression'> {
+export interface GatewayJob extends Omit<Job, 'prompt' | 'compression' | 'promptId'>, SentPrompt {
   readonly shard: string;
   readonly tenant: string;
   readonly deadlineMs: number;
   /** Generation goes on without its client. */
   readonly continues: boolean;
-  /** Of the client's prompt that are not in `prompt`. */
-  readonly savedBytes: number;
 }
 
 interface Watched {
@@ -94,7 +93,7 @@ export class Gateway extends DurableObject<Env> {
       ...{ v: PROTOCOL_VERSION, id, attempt: 1, shard: job.shard, shardEpoch: this.#shardEpoch },
       ...{ tenant: job.tenant, model: job.model, prompt: job.prompt, params: job.params },
       ...{ speculation: job.speculation, cacheSalt: job.cacheSalt, templateValues: job.templateValues },
-      ...{ deadlineMs: job.deadlineMs, priority: 0 },
+      ...{ pinnedUnits: job.pinnedUnits, deadlineMs: job.deadlineMs, priority: 0 },
     };
     const { n: choices } = job.params;
     const offsets = Array.from({ length: choices }, () => 0);

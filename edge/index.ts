@@ -5,12 +5,12 @@ import { MillraceError, toMillraceError } from '../shared/errors.ts';
 import type { Heartbeat } from '../shared/protocol.ts';
 import { authenticate, checkModel, type Principal } from './auth.ts';
 import { readJson } from './body.ts';
-import { compressPrompt, promptBytes } from './compression.ts';
 import { limitsOf, type Env } from './env.ts';
 import { errorResponse } from './errors.ts';
 import { checkEventId } from './event-id.ts';
 import type { GatewayJob } from './gateway.ts';
 import { parseChat, parseText, type Job } from './request.ts';
+import { sentPrompt } from './sent-prompt.ts';
 
 export { Gateway } from './gateway.ts';
 
@@ -136,14 +136,12 @@ export default app;
 
 async function complete(c: Context<App>, parse: (body: unknown) => Job): Promise<Response> {
   const limits = limitsOf(c.env);
-  const { compression, ...job } = parse(await readJson(c.req.raw, limits.maxBodyBytes));
+  const job = parse(await readJson(c.req.raw, limits.maxBodyBytes));
   const principal = c.get('principal');
   checkModel(principal, job.model);
-  const prompt = compressPrompt(job.prompt, compression ?? principal.compression);
-  const savedBytes = prompt === job.prompt ? 0 : promptBytes(job.prompt) - promptBytes(prompt);
   const shard = shardOf(principal.tenant, limits.shards);
   const message: GatewayJob = {
-    ...{ ...job, prompt, savedBytes },
+    ...{ ...job, ...(await sentPrompt(c.env.DB, principal, job)) },
     ...{ shard, tenant: principal.tenant, deadlineMs: Date.now() + limits.requestTimeoutMs },
     continues: c.req.header('x-millrace-on-disconnect') === 'continue',
   };

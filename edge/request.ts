@@ -27,6 +27,8 @@ export interface Job extends Pick<
   readonly includeUsage: boolean;
   /** Null: its key's default. */
   readonly compression: CompressionOptions | null;
+  /** Of a registered system prompt to begin with. */
+  readonly promptId: string | null;
 }
 
 const MAX_MESSAGES = 10_000;
@@ -66,6 +68,13 @@ const chatSchema = v.object({
     v.array(message, 'must be a list of messages'),
     v.minLength(1, 'must have at least one message'),
     v.maxLength(MAX_MESSAGES, `must have at most ${MAX_MESSAGES} messages`),
+  ),
+  /** Of OpenAI's Responses API. */
+  prompt: optional(
+    v.strictObject(
+      { id: v.pipe(text, v.regex(/^[\w-]{1,64}$/, 'must have letters, digits, _ and -, at most 64')) },
+      'must be an object of `id`',
+    ),
   ),
   max_completion_tokens: optional(within(1, SAMPLING_LIMITS.maxTokens, 'an integer')),
   ...chatLogprobFields,
@@ -110,14 +119,15 @@ export function parseChat(body: unknown): Job {
   }));
   const maxTokens = input.max_completion_tokens ?? input.max_tokens ?? null;
   const rest = shared(input, { maxTokens, logprobs: chatLogprobs(input) });
-  return { kind: 'chat', prompt: { type: 'chat', messages }, templateValues: templateValues(input), ...rest };
+  const promptId = input.prompt?.id ?? null;
+  return { kind: 'chat', prompt: { type: 'chat', messages }, promptId, templateValues: templateValues(input), ...rest };
 }
 
 export function parseText(body: unknown): Job {
   const input = parse(textSchema, body);
   const maxTokens = input.max_tokens ?? DEFAULT_TEXT_TOKENS;
   const rest = shared(input, { maxTokens, logprobs: input.logprobs ?? null });
-  return { kind: 'text', prompt: textPrompt(input.prompt), templateValues: {}, ...rest };
+  return { kind: 'text', prompt: textPrompt(input.prompt), promptId: null, templateValues: {}, ...rest };
 }
 
 function textPrompt(prompt: string | readonly number[] | readonly [string]): Prompt {
@@ -128,7 +138,7 @@ function textPrompt(prompt: string | readonly number[] | readonly [string]): Pro
 
 type Shared = v.InferOutput<v.ObjectSchema<typeof common, undefined>>;
 
-function shared(input: Shared, resolved: Resolved): Omit<Job, 'kind' | 'prompt' | 'templateValues'> {
+function shared(input: Shared, resolved: Resolved): Omit<Job, 'kind' | 'prompt' | 'promptId' | 'templateValues'> {
   const stream = input.stream ?? false;
   if (!stream && input.stream_options != null) {
     throw new MillraceError('invalid_value', '`stream_options` needs `stream: true`.', { param: 'stream_options' });

@@ -69,7 +69,7 @@ export const submitSchema = v.object({
   /** Text blocks of the prompt in order: their KV events tell this shard what is cached. A hint for routing only. */
   blocks: v.optional(v.pipe(v.array(blockEndSchema), v.maxLength(MAX_BLOCKS))),
   /** UTF-16 units of the first message that are a registered prompt: their KV is evicted last. */
-  pinnedUnits: v.optional(count, 0),
+  pinnedUnits: v.optional(count),
   /** Values for the chat template beside the messages, e.g. `enable_thinking` (vLLM's chat_template_kwargs). */
   templateValues: v.optional(v.record(v.pipe(v.string(), v.maxLength(64)), templateValue), {}),
   /** Absolute, Unix milliseconds; checked at dequeue, before prefill and at each step. */

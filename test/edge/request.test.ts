@@ -55,6 +55,7 @@ const CHAT_ONLY: Table = [
   ['logprobs', 1, 'true', 0],
   ['top_logprobs', -1, 21, 1.5, true, 0, 5],
   ['enable_thinking', 'no', 1],
+  ['prompt', 'hi', 5, true],
   ['reasoning_effort', 'some', true, ''],
   ['chat_template_kwargs', 5, 'a', { 'a b': 1 }, { '': 1 }, { ['x'.repeat(65)]: 1 }, { '1a': 1 }],
   ['chat_template_kwargs', Object.fromEntries(Array.from({ length: 17 }, (_, i) => [`v${i}`, i]))],
@@ -111,6 +112,9 @@ describe('refusals', () => {
     [chat({ max_tokens: 9, max_completion_tokens: 5, min_tokens: 6 }), 'min_tokens'],
     [chat({ logprobs: false, top_logprobs: 2 }), 'top_logprobs'],
     [chat({ compression: { mode: 'zip' } }), 'compression.mode'],
+    [chat({ prompt: { id: '' } }), 'prompt.id'],
+    [chat({ prompt: { id: 'a b' } }), 'prompt.id'],
+    [chat({ prompt: { id: 'a', version: '2' } }), 'prompt.version'],
     [chat({ compression: { mode: 'lossy', rate: 0.19 } }), 'compression.rate'],
     [chat({ compression: { mode: 'lossy', rate: '0.5' } }), 'compression.rate'],
     [chat({ compression: { mode: 'lossless', rate: 0.5 } }), 'compression.rate'],
@@ -253,6 +257,11 @@ describe('what is taken', () => {
   ])('compression %j', (compression, options) => {
     expect(parseChat(chat({ compression })).compression).toEqual(options);
     expect(parseText(text({ compression })).compression).toEqual(options);
+  });
+
+  it('a registered prompt by its id', () => {
+    expect(parseChat(chat({ prompt: { id: 'pr_0-a' } })).promptId).toBe('pr_0-a');
+    expect([parseChat(chat({ prompt: null })).promptId, parseText(text({})).promptId]).toEqual([null, null]);
   });
 
   it('developer becomes system, text parts one text', () => {
