@@ -1,4 +1,4 @@
-/** Token ids → text, one token at a time, never splitting a UTF-8 character. Knows byte-level BPE; nothing of stops. */
+/** Token ids → text, one token at a time, never splitting a UTF-8 character. Knows byte-level and SentencePiece BPE; nothing of stops. */
 import * as v from 'valibot';
 import { readTokenizerJson } from '../model/folder.ts';
 
@@ -8,8 +8,11 @@ const tokenizerSchema = v.object({
     v.array(v.object({ id: v.number(), content: v.string(), special: v.optional(v.boolean()) })),
     [],
   ),
-  decoder: v.nullish(v.looseObject({ type: v.string() })),
+  decoder: v.nullish(
+    v.looseObject({ type: v.string(), decoders: v.optional(v.array(v.looseObject({ type: v.string() })), []) }),
+  ),
 });
+type Decoder = v.InferOutput<typeof tokenizerSchema>['decoder'];
 
 /** Bytes of every token id. Special tokens are empty: they never show in text. */
 export class TokenBytes {
@@ -19,18 +22,12 @@ export class TokenBytes {
     this.#bytes = bytes;
   }
 
-  /** Reads `tokenizer.json` of a model folder. Throws when its decoder is not byte-level. */
+  /** Reads `tokenizer.json` of a model folder. Throws when its decoder is neither byte-level nor SentencePiece's. */
   static fromFolder(folder: string): TokenBytes {
-    const json: unknown = readTokenizerJson(folder);
-    const { model, added_tokens: added, decoder } = v.parse(tokenizerSchema, json);
-    if (decoder?.type !== 'ByteLevel') {
-      throw new Error(`tokenizer.json: decoder ${decoder?.type ?? 'null'} is not supported; ByteLevel is`);
-    }
-    const byteOf = new Map(byteLevelAlphabet().map((char, byte) => [char, byte]));
+    const { model, added_tokens: added, decoder } = v.parse(tokenizerSchema, readTokenizerJson(folder));
+    const spelling = spellingOf(decoder);
     const bytes: Uint8Array[] = [];
-    for (const [token, id] of Object.entries(model.vocab)) {
-      bytes[id] = Uint8Array.from(token, (char) => byteOf.get(char) ?? 0x3f);
-    }
+    for (const [token, id] of Object.entries(model.vocab)) bytes[id] = spelling(token);
     for (const { id, content, special } of added) {
       bytes[id] = special === true ? new Uint8Array() : new TextEncoder().encode(content);
     }
@@ -44,6 +41,25 @@ export class TokenBytes {
 }
 
 const EMPTY = new Uint8Array();
+
+/** How the vocabulary writes bytes: token → its bytes. */
+function spellingOf(decoder: Decoder): (token: string) => Uint8Array {
+  if (decoder?.type === 'ByteLevel') {
+    const byteOf = new Map(byteLevelAlphabet().map((char, byte) => [char, byte]));
+    return (token) => Uint8Array.from(token, (char) => byteOf.get(char) ?? 0x3f);
+  }
+  if (decoder?.decoders.some(({ type }) => type === 'ByteFallback')) return sentencePieceBytes;
+  throw new Error(
+    `tokenizer.json: decoder ${decoder?.type ?? 'null'} is not supported; ByteLevel and sequences with ByteFallback are`,
+  );
+}
+
+/** U+2581 is a space and <0x0A> a byte. The space that Llama 2 puts before a text stays: an output goes on from its prompt. */
+function sentencePieceBytes(token: string): Uint8Array {
+  const byte = /^<0x([0-9A-F]{2})>$/.exec(token)?.[1];
+  if (byte !== undefined) return Uint8Array.of(Number.parseInt(byte, 16));
+  return new TextEncoder().encode(token.replaceAll('\u2581', ' '));
+}
 
 /** [256]: GPT-2's printable stand-in for each byte. Printable bytes stand for themselves, others from U+0100 on. */
 export function byteLevelAlphabet(): readonly string[] {

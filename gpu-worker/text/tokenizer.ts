@@ -5,6 +5,7 @@ import { readTokenizerJson } from '../model/folder.ts';
 
 const fileSchema = v.looseObject({
   model: v.looseObject({ vocab: v.record(v.string(), v.number()) }),
+  decoder: v.nullish(v.looseObject({ type: v.string() })),
   added_tokens: v.optional(v.array(v.looseObject({ content: v.string(), special: v.optional(v.boolean()) })), []),
 });
 
@@ -23,9 +24,10 @@ export class Tokenizer {
     const config = { clean_up_tokenization_spaces: false };
     const special = file.added_tokens.filter((token) => token.special === true);
     this.controlTokens = special.map(({ content }) => content).toSorted((a, b) => b.length - a.length);
-    // Byte-level vocabularies write a byte as a character; detokenizing refuses every other kind at start.
+    // Byte-level vocabularies write a byte as a character, SentencePiece's at most three bytes.
+    const bytesOf = file.decoder?.type === 'ByteLevel' ? (token: string) => token.length : Buffer.byteLength;
     let longest = 4;
-    for (const token of Object.keys(file.model.vocab)) longest = Math.max(longest, token.length);
+    for (const token of Object.keys(file.model.vocab)) longest = Math.max(longest, bytesOf(token));
     for (const { content } of file.added_tokens) longest = Math.max(longest, Buffer.byteLength(content));
     this.longestTokenBytes = longest;
     this.#whole = new HubTokenizer(file, config);
