@@ -1,11 +1,13 @@
 /** The configuration: flags, then environment, then defaults; checked once and frozen. The only reader of the environment. */
 import { randomBytes } from 'node:crypto';
-import { basename } from 'node:path';
+import { homedir } from 'node:os';
+import { basename, join, resolve } from 'node:path';
 import { isMainThread } from 'node:worker_threads';
 import { SUBJECT_TOKEN } from '../shared/subjects.ts';
 import { GENERATE_FLAGS, OFFLINE_ENGINE_FLAGS, SERVE_FLAGS, type ENGINE_FLAGS } from './cli/flags.ts';
 import { ConfigError, helpRows, readFlags, Settings, type Environment } from './cli/settings.ts';
 import type { EngineOptions } from './engine/engine-options.ts';
+import { BLOCK_SIZES, DEFAULT_BLOCK_SIZE, QUANTIZATIONS, type BlockSize } from './model/quantize/scheme.ts';
 import { camelCase } from './spelling.ts';
 
 export { ConfigError };
@@ -103,7 +105,10 @@ export function engineConfig(
   }
   return Object.freeze({
     model: settings.text('model'),
-    quantization: settings.oneOf('quantization', ['none', 'int8', 'int4']),
+    quantization: settings.oneOf('quantization', QUANTIZATIONS),
+    quantizationBlockSize: blockSize(settings),
+    quantizationSymmetric: settings.boolean('quantization-symmetric'),
+    quantizationCache: quantizationCache(settings.text('quantization-cache')),
     maxModelLen: settings.integer('max-model-len', 16, 10_000_000),
     maxNumSeqs,
     maxNumBatchedTokens,
@@ -126,6 +131,19 @@ export function engineConfig(
  */
 export function disableOrtTelemetry(): void {
   if (isMainThread) process.env['ORT_DISABLE_TELEMETRY'] = '1';
+}
+
+function blockSize(settings: Pick<Settings<EngineFlag>, 'oneOf'>): BlockSize {
+  const text = settings.oneOf('quantization-block-size', BLOCK_SIZES.map(String));
+  return BLOCK_SIZES.find((size) => String(size) === text) ?? DEFAULT_BLOCK_SIZE;
+}
+
+/** By default in the user's cache, as the XDG base directory specification has it. */
+function quantizationCache(text: string): string | null {
+  if (text === 'none') return null;
+  if (text !== '') return resolve(text);
+  const base = process.env['XDG_CACHE_HOME'] ?? '';
+  return join(base === '' ? join(homedir(), '.cache') : base, 'millrace');
 }
 
 function orNull(value: number): number | null {

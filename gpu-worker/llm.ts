@@ -5,7 +5,7 @@ import { MillraceError } from '../shared/errors.ts';
 import type { ChatMessage } from '../shared/protocol.ts';
 import { ConfigError, disableOrtTelemetry, engineConfigOf, type EngineConfig } from './config.ts';
 import { EngineClient } from './engine/engine-client.ts';
-import type { EngineInfo } from './engine/messages.ts';
+import type { EngineInfo, LoadingBytes } from './engine/messages.ts';
 import type { Mode } from './engine/modes.ts';
 import { Batch } from './llm/batch.ts';
 import { DeltaStream } from './llm/delta-stream.ts';
@@ -24,6 +24,12 @@ export interface LoadOptions {
   /** A Hugging Face folder; by default the embedded model. */
   readonly model?: string;
   readonly quantization?: EngineConfig['quantization'];
+  /** Weights that share a scale. */
+  readonly quantizationBlockSize?: EngineConfig['quantizationBlockSize'];
+  /** Without zero points. */
+  readonly quantizationSymmetric?: boolean;
+  /** Folder that keeps quantized weights for the next load; 'none': do not keep them. */
+  readonly quantizationCache?: string;
   /** Longest prompt + output, tokens; lowered to what the model was made for. */
   readonly maxModelLen?: number;
   /** Sequences that run at once. */
@@ -47,6 +53,9 @@ export interface LoadOptions {
 /** engine: weights are read and the graph is built; ready: requests run. */
 export interface LoadProgress {
   readonly stage: 'engine' | 'ready';
+  /** Weights read and rounded so far, as float32; 0 of 0 while none are, as when they come from the cache. */
+  readonly doneBytes: number;
+  readonly totalBytes: number;
   /** Since the load began, milliseconds. */
   readonly elapsedMs: number;
 }
@@ -85,12 +94,18 @@ export class LLM implements AsyncDisposable {
     }
     disableOrtTelemetry();
     const begin = performance.now();
-    const report = (stage: LoadProgress['stage']) => onProgress({ stage, elapsedMs: performance.now() - begin });
+    let bytes: LoadingBytes = { doneBytes: 0, totalBytes: 0 };
+    const report = (stage: LoadProgress['stage']) => {
+      onProgress({ stage, ...bytes, elapsedMs: performance.now() - begin });
+    };
     report('engine');
     const timer = setInterval(report, PROGRESS_MS, 'engine');
     let engine: EngineClient | null = null;
     try {
-      const starting = EngineClient.start({ ...config, folder });
+      const starting = EngineClient.start(
+        { ...config, folder },
+        ({ doneBytes, totalBytes }) => (bytes = { doneBytes, totalBytes }),
+      );
       // While the engine's thread reads the weights.
       const encoder = new Promise<PromptEncoder>((resolve) => {
         resolve(new PromptEncoder(folder, readModelConfig(folder).vocabSize));

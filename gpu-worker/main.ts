@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { MillraceError } from '../shared/errors.ts';
 import { ConfigError, helpText, readConfig, type Config } from './config.ts';
 import { EngineClient } from './engine/engine-client.ts';
+import type { LoadingBytes } from './engine/messages.ts';
 import { startHealth } from './health.ts';
 import { readGenerationDefaults } from './model/generation-config.ts';
 import { Metrics } from './metrics.ts';
@@ -17,6 +18,17 @@ type Unready = string | null;
 
 function log(entry: object): void {
   process.stdout.write(`${JSON.stringify({ time: new Date().toISOString(), ...entry })}\n`);
+}
+
+/** Logs every tenth of the way. */
+function quantizingLog(): (progress: LoadingBytes) => void {
+  let last = -1;
+  return ({ doneBytes, totalBytes }) => {
+    const percent = Math.floor((10 * doneBytes) / totalBytes) * 10;
+    if (percent === last) return;
+    last = percent;
+    log({ event: 'reading-weights', percent, doneBytes, totalBytes });
+  };
 }
 
 class WorkerProcess {
@@ -46,7 +58,7 @@ class WorkerProcess {
     });
     for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => this.#shutdown(signal));
     log({ event: 'loading', model: config.model, quantization: config.quantization, http });
-    const engine = await EngineClient.start({ ...config, folder: config.model });
+    const engine = await EngineClient.start({ ...config, folder: config.model }, quantizingLog());
     this.#engine = engine;
     engine.onFatal((message) => this.#fatal(message));
     const { maxModelLen, maxNumSeqs, kv, fingerprint, loadMs, vocabSize } = engine.info;

@@ -28,6 +28,23 @@ export const ENGINE_FLAGS = {
     shown: 'the embedded model',
   },
   quantization: { env: 'MILLRACE_QUANTIZATION', help: 'none, int8 or int4', fallback: 'none' },
+  'quantization-block-size': {
+    env: 'MILLRACE_QUANTIZATION_BLOCK_SIZE',
+    help: 'weights that share a scale: 32, 64 or 128; larger is smaller, faster and coarser',
+    fallback: '32',
+  },
+  'quantization-symmetric': {
+    env: 'MILLRACE_QUANTIZATION_SYMMETRIC',
+    help: 'without zero points; with them blocks are finer, larger and slower',
+    fallback: 'true',
+    kind: 'switch',
+  },
+  'quantization-cache': {
+    env: 'MILLRACE_QUANTIZATION_CACHE',
+    help: 'folder that keeps quantized weights for the next load; none = do not keep them',
+    fallback: '',
+    shown: '~/.cache/millrace',
+  },
   'max-model-len': { env: 'MILLRACE_MAX_MODEL_LEN', help: 'longest prompt + output, tokens', fallback: '4096' },
   'max-num-seqs': { env: 'MILLRACE_MAX_NUM_SEQS', help: 'sequences that run at once', fallback: '32' },
   'max-num-batched-tokens': { env: 'MILLRACE_MAX_NUM_BATCHED_TOKENS', help: 'token budget of a step', fallback: '512' },

@@ -1,12 +1,12 @@
 /** `millrace generate`: a file of prompts through the model into a file of results. Prints only to standard error. */
 import { basename } from 'node:path';
 import { ERRORS, type MillraceError } from '../../shared/errors.ts';
-import { LLM, type LLMRequest } from '../llm.ts';
+import { LLM, type LLMRequest, type LoadProgress } from '../llm.ts';
 import { generateHelp, readGenerateConfig, type GenerateConfig } from './generate-config.ts';
 import { asJsonSpells, checkInput, readItems, type InputItem, type ItemHead } from './input-lines.ts';
 import { LineOrder } from './line-order.ts';
 import { echoHash, errorLine, OutputLines, prepareOutput, resultLine, type Done } from './output-lines.ts';
-import { Progress, progressLine } from './progress.ts';
+import { loadingLine, Progress, progressLine } from './progress.ts';
 import { ConfigError } from './settings.ts';
 import { Tally } from './tally.ts';
 
@@ -100,11 +100,11 @@ class BadLines {
 }
 
 async function load({ engine, progress: enabled }: GenerateConfig): Promise<LLM> {
-  let elapsedMs = 0;
+  let last: LoadProgress = { stage: 'engine', doneBytes: 0, totalBytes: 0, elapsedMs: 0 };
   const name = basename(engine.model);
-  const progress = new Progress(process.stderr, enabled, () => `Loading ${name}  ${(elapsedMs / 1000).toFixed(1)} s`);
+  const progress = new Progress(process.stderr, enabled, () => loadingLine(name, last));
   try {
-    return await LLM.open(engine, (loading) => (elapsedMs = loading.elapsedMs));
+    return await LLM.open(engine, (loading) => (last = loading));
   } finally {
     progress.stop();
   }

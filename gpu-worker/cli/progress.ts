@@ -27,6 +27,19 @@ export function progressLine(
   ].join('  ');
 }
 
+/** Bytes are of the weights as float32, while they are read and rounded. */
+export function loadingLine(
+  name: string,
+  { doneBytes, totalBytes, elapsedMs }: { doneBytes: number; totalBytes: number; elapsedMs: number },
+): string {
+  const parts = [`Loading ${name}`, `${(elapsedMs / 1000).toFixed(1)} s`];
+  if (totalBytes > 0) {
+    const [done, total] = [doneBytes, totalBytes].map((bytes) => (bytes / 1e6).toFixed(0));
+    parts.push(`${Math.floor((100 * doneBytes) / totalBytes)} %`, `${done} of ${total} MB`);
+  }
+  return parts.join('  ');
+}
+
 /** 1:05, or 1:01:05. */
 function clock(ms: number): string {
   const seconds = Math.ceil(ms / 1000);

@@ -2,7 +2,7 @@
 import { Worker } from 'node:worker_threads';
 import type { ErrorCode } from '../../shared/errors.ts';
 import type { EngineOptions } from './engine-options.ts';
-import type { EngineCommand, EngineEvent, EngineInfo, EngineRequest } from './messages.ts';
+import type { EngineCommand, EngineEvent, EngineInfo, EngineRequest, LoadingBytes } from './messages.ts';
 import { StepClock, type LastStep } from './step-clock.ts';
 
 export type OutputsEvent = Extract<EngineEvent, { type: 'outputs' }>;
@@ -15,14 +15,18 @@ export class EngineClient {
   readonly #fatalListeners: ((message: string) => void)[] = [];
   #ended = false;
 
-  /** Resolves when the model is loaded; rejects with the reason when it cannot be. */
-  static async start(options: EngineOptions): Promise<EngineClient> {
+  /** Resolves when the model is loaded; rejects with the reason when it cannot be. `onLoading` hears how far it is. */
+  static async start(
+    options: EngineOptions,
+    onLoading: (progress: LoadingBytes) => void = () => {},
+  ): Promise<EngineClient> {
     const clock = new StepClock();
     const workerData = { options, clock: clock.memory };
     const thread = new Worker(new URL('./engine-thread.ts', import.meta.url), { workerData, name: 'engine' });
     const info = await new Promise<EngineInfo>((resolve, reject) => {
-      thread.once('message', (event: EngineEvent) => {
-        if (event.type === 'ready') resolve(event.info);
+      thread.on('message', (event: EngineEvent) => {
+        if (event.type === 'loading') onLoading(event);
+        else if (event.type === 'ready') resolve(event.info);
         else reject(new Error(event.type === 'fatal' ? event.message : 'the engine sent outputs before it was ready'));
       });
       thread.once('error', reject);

@@ -1,4 +1,5 @@
 /** What the engine thread needs to open a model and run it. Structured-cloneable. */
+import type { QuantizationOptions } from '../model/quantize/scheme.ts';
 import type { Mode } from './modes.ts';
 
 /** How the engine weighs latency against throughput. */
@@ -12,10 +13,11 @@ export interface EnginePolicy {
   readonly itlMs: number | null;
 }
 
-export interface EngineOptions {
+export interface EngineOptions extends QuantizationOptions {
   /** A Hugging Face folder. */
   readonly folder: string;
-  readonly quantization: 'none' | 'int8' | 'int4';
+  /** Folder of quantized weights; null or left out: they are not kept. */
+  readonly quantizationCache?: string | null;
   /** Sequences that run at once. */
   readonly maxNumSeqs: number;
   /** Longest prompt + output, tokens; lowered to what the model was made for. */

@@ -4,7 +4,7 @@ import { openModel } from '../model/load.ts';
 import { TokenBytes } from '../text/detokenizer.ts';
 import { Engine } from './engine.ts';
 import type { EngineOptions } from './engine-options.ts';
-import type { EngineCommand, EngineEvent } from './messages.ts';
+import type { EngineCommand, EngineEvent, LoadingBytes } from './messages.ts';
 import { StepClock } from './step-clock.ts';
 import type { ModelRunner } from './runner.ts';
 
@@ -28,7 +28,8 @@ class EngineThread {
     const tokenBytes = TokenBytes.fromFolder(options.folder);
     // What can never match again needs no place to stay.
     const cacheSlots = policy.prefixCaching ? model.maxNumSeqs : 0;
-    this.#runner = openModel({ ...model, maxStepTokens, cacheSlots });
+    const onProgress = (progress: LoadingBytes) => this.#post({ type: 'loading', ...progress });
+    this.#runner = openModel({ ...model, maxStepTokens, cacheSlots, onProgress });
     const runner = this.#runner;
     this.#engine = new Engine({ runner, tokenBytes, policy, now: Date.now });
     this.#post({ type: 'ready', info: { ...runner.info, loadMs: performance.now() - begin } });

@@ -113,6 +113,10 @@ export interface StepStats {
   readonly tokens: number;
   readonly rows: number;
   readonly decodeRows: number;
+  /** Of `tokens`: those of prompts. */
+  readonly prefillTokens: number;
+  /** Some prompt has more than the step took. */
+  readonly promptsLeft: boolean;
   readonly scheduleMs: number;
   readonly runMs: number;
   readonly sampleMs: number;
@@ -126,7 +130,14 @@ export interface StepStats {
   readonly cost: { readonly medianError: number; readonly coefficients: StepCoefficients } | null;
 }
 
+/** Weights read and rounded so far, as float32. */
+export interface LoadingBytes {
+  readonly doneBytes: number;
+  readonly totalBytes: number;
+}
+
 export type EngineEvent =
+  | ({ readonly type: 'loading' } & LoadingBytes)
   | { readonly type: 'ready'; readonly info: EngineInfo }
   /** After every step, and after commands that ended requests without one (then `step` is null). */
   | {

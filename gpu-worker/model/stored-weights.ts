@@ -66,6 +66,7 @@ export class StoredWeights implements WeightStore {
   /** After sessions have made their copies: gives back what comes again from the file when it is read. */
   settle(): void {
     if (this.#parts.fromFile) this.#parts.memory.discard(0, this.#parts.memory.bytes);
+    Memory.trim();
   }
 
   /** After every session that uses its tensors is released. */

@@ -65,6 +65,7 @@ test.each([
   [['--threads', '0'], '--threads'],
   [['--threads', '1.5'], 'MILLRACE_THREADS'],
   [['--quantization', 'int3'], '--quantization'],
+  [['--quantization-block-size', '48'], '--quantization-block-size'],
   [['--worker-id', 'a.b'], '--worker-id'],
   [['--worker-id', 'all'], '--worker-id'],
   [['--http-port', '65536'], '--http-port'],
@@ -73,6 +74,19 @@ test.each([
   const error = thrownBy(() => readConfig(args, {}));
   expect(error).toBeInstanceOf(ConfigError);
   expect(String(error)).toContain(name);
+});
+
+test.each([
+  [[], {}, { quantizationBlockSize: 32, quantizationSymmetric: true }],
+  [
+    ['--quantization-block-size', '128', '--no-quantization-symmetric'],
+    {},
+    { quantizationBlockSize: 128, quantizationSymmetric: false },
+  ],
+  [['--quantization-cache', 'none'], {}, { quantizationCache: null }],
+  [[], { MILLRACE_QUANTIZATION_CACHE: '/a/b' }, { quantizationCache: '/a/b' }],
+])('quantization: %j with %j', (args, env, expected) => {
+  expect(readConfig(args, env)).toMatchObject(expected);
 });
 
 test('help lists flags with defaults and variables', () => {

@@ -35,8 +35,10 @@ export interface HelperData {
   readonly board: SharedArrayBuffer;
 }
 
-/** Float32 bytes; less than that is nearly done before a helper has started. */
-const LEAST_SHARED_BYTES = 64 << 20;
+/** Float32 bytes to round; less than that is nearly done before a helper has started. */
+const LEAST_SHARED_BYTES = 48 << 20;
+/** Copying float32 takes so much less. */
+const COPY_WORK = 1 / 8;
 const PROGRESS_MS = 100;
 
 /** `buffer`: the target's memory, if it is one. */
@@ -48,7 +50,7 @@ export function fillAll(layout: WeightLayout, buffer: ArrayBuffer | null, option
   const fill = (unit: FillUnit) => fillPlanned(options.source, layout, { ...unit, sink });
   const total = units.reduce((sum, unit) => sum + unitBytes(layout, unit), 0);
   const report = progressReport(options, () => (total * board.done) / Math.max(1, units.length), total);
-  const helpers = folder === null || total < LEAST_SHARED_BYTES ? 0 : threads - 1;
+  const helpers = folder === null || workBytes(layout, units) < LEAST_SHARED_BYTES ? 0 : threads - 1;
   const workers = Array.from({ length: helpers }, () => {
     const workerData = { folder: folder ?? '', layout, target, board: board.memory } satisfies HelperData;
     return new Worker(new URL('./fill-thread.ts', import.meta.url), { workerData, name: 'quantize' });
@@ -69,6 +71,11 @@ export function fillAll(layout: WeightLayout, buffer: ArrayBuffer | null, option
   } finally {
     board.close();
   }
+}
+
+function workBytes(layout: WeightLayout, units: readonly FillUnit[]): number {
+  const share = (unit: FillUnit) => (layout.stacks[unit.stack]?.scheme === null ? COPY_WORK : 1);
+  return units.reduce((sum, unit) => sum + share(unit) * unitBytes(layout, unit), 0);
 }
 
 export function sinkOf(target: FillTarget, buffer: ArrayBuffer | null): Sink {

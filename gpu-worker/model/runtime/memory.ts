@@ -18,6 +18,8 @@ const madvise = libc.func('int madvise(void*, size_t, int)') as (
   bytes: number,
   advice: number,
 ) => number;
+/** Of glibc; where there is none, what was freed may stay with the process. */
+const trim = findTrim();
 const munmap = libc.func('int munmap(void*, size_t)') as (pointer: bigint, bytes: number) => number;
 
 /** Mapped lazily by the kernel: untouched pages cost nothing. Views die with `free`; do not keep them longer. */
@@ -60,10 +62,24 @@ export class Memory {
     if (last > first) madvise(this.pointer + BigInt(first), last - first, MADV_DONTNEED);
   }
 
+  /** Gives the kernel what native code has freed: making sessions takes much for a moment. */
+  static trim(): void {
+    trim();
+  }
+
   free(): void {
     if (!this.#mapped) return;
     this.#mapped = false;
     munmap(this.pointer, this.bytes);
+  }
+}
+
+function findTrim(): () => unknown {
+  try {
+    const mallocTrim = libc.func('int malloc_trim(size_t)') as (pad: number) => number;
+    return () => mallocTrim(0);
+  } catch {
+    return () => {};
   }
 }
 
