@@ -19,9 +19,10 @@ export interface AdmissionLimits {
 export interface AdmissionLoad {
   /** Sequences admitted and not ended: one for each choice. */
   readonly live: number;
+  /** Prompt tokens admitted and not computed, without those that the prefix cache will give. */
   readonly queuedPrefillTokens: number;
-  /** Tokens the engine computed per second lately; null before there is a figure. */
-  readonly tokensPerSecond: number | null;
+  /** Prompt tokens computed per second lately; null before there is a figure. */
+  readonly prefillTokensPerSecond: number | null;
   readonly draining: boolean;
 }
 
@@ -84,7 +85,7 @@ export function checkTokens(limits: AdmissionLimits, load: AdmissionLoad, reques
 }
 
 function checkQueue(limits: AdmissionLimits, load: AdmissionLoad, promptTokens: number): void {
-  const { queuedPrefillTokens, tokensPerSecond: prefillTokensPerSecond } = load;
+  const { queuedPrefillTokens, prefillTokensPerSecond } = load;
   // An idle worker takes any prompt that fits the context, however long.
   if (queuedPrefillTokens > 0 && queuedPrefillTokens + promptTokens > limits.maxQueuedPrefillTokens) {
     const message = 'Too many prompt tokens are waiting at the worker.';
@@ -108,7 +109,7 @@ function tooLong(maxModelLen: number, rest: string, param: string): MillraceErro
 }
 
 /** Time to work off the queued prompts at the recent pace, between 1 and 30 s. */
-function retryAfter({ queuedPrefillTokens, tokensPerSecond }: AdmissionLoad): number {
-  const milliseconds = tokensPerSecond === null ? 1000 : (queuedPrefillTokens / tokensPerSecond) * 1000;
+function retryAfter({ queuedPrefillTokens, prefillTokensPerSecond: pace }: AdmissionLoad): number {
+  const milliseconds = pace === null ? 1000 : (queuedPrefillTokens / pace) * 1000;
   return Math.round(Math.min(30_000, Math.max(1000, milliseconds)));
 }

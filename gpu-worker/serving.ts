@@ -37,8 +37,6 @@ export interface ServingParts {
 }
 
 const MAX_STREAM_BYTES = 256 * 1024 * 1024;
-/** Weight of the newest step in the running average of tokens per second. */
-const PACE_WEIGHT = 0.1;
 const NO_KV = { capacity: 0, live: 0, cached: 0, prefixQueries: 0, prefixHits: 0 };
 const IDLE: EngineLoad = { running: 0, waiting: 0, queuedPrefillTokens: 0, kv: NO_KV };
 
@@ -52,7 +50,6 @@ export class Serving {
   readonly #prefill = new PrefillQueue();
   readonly #created = Math.floor(Date.now() / 1000);
   #load: EngineLoad = IDLE;
-  #tokensPerSecond: number | null = null;
 
   constructor(parts: ServingParts) {
     const { config, engine, epoch, encoder, tokenBytes, defaults, publish, publishKv } = parts;
@@ -167,11 +164,10 @@ export class Serving {
   }
 
   #admissionLoad(): AdmissionLoad {
-    const { liveChoices, queuedPrefillTokens } = this.streams;
     return {
-      live: liveChoices,
-      queuedPrefillTokens,
-      tokensPerSecond: this.#tokensPerSecond,
+      live: this.streams.liveChoices,
+      queuedPrefillTokens: this.#prefill.tokens,
+      prefillTokensPerSecond: this.#prefill.tokensPerSecond(Date.now()),
       draining: this.draining,
     };
   }
@@ -189,10 +185,6 @@ export class Serving {
     if (step === null) return;
     metrics.step(step);
     this.#prefill.observe(step, Date.now());
-    const ms = step.scheduleMs + step.runMs + step.sampleMs + step.commitMs;
-    const pace = (step.tokens * 1000) / Math.max(0.01, ms);
-    const before = this.#tokensPerSecond ?? pace;
-    this.#tokensPerSecond = before + (pace - before) * PACE_WEIGHT;
   }
 
   #takeIn(deltas: OutputsEvent['deltas'], ends: readonly RequestEnd[]): void {

@@ -239,14 +239,17 @@ function logFailure(event: string, error: string): void {
 function countRows(
   { rows, tokens }: StepPlan,
   drawn: readonly DrawnTokens[],
-): Pick<StepStats, 'tokens' | 'rows' | 'decodeRows' | 'drafts' | 'draftedTokens' | 'acceptedTokens'> {
-  let [decodeRows, drafts, draftedTokens] = [0, 0, 0];
+): Omit<StepStats, 'scheduleMs' | 'runMs' | 'sampleMs' | 'commitMs' | 'preemptions' | 'cost'> {
+  let [decodeRows, prefillTokens, drafts, draftedTokens] = [0, 0, 0, 0];
+  let promptsLeft = false;
   for (const { ids, draws } of rows) {
     if (ids.length === draws) decodeRows++;
+    else prefillTokens += ids.length;
+    if (draws === 0) promptsLeft = true;
     if (draws > 1) drafts++;
     if (draws > 1) draftedTokens += draws - 1;
   }
   let acceptedTokens = 0;
   for (const each of drawn) acceptedTokens += each.tokens.length - 1;
-  return { tokens, rows: rows.length, decodeRows, drafts, draftedTokens, acceptedTokens };
+  return { tokens, rows: rows.length, decodeRows, prefillTokens, promptsLeft, drafts, draftedTokens, acceptedTokens };
 }

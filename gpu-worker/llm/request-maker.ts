@@ -18,7 +18,7 @@ export interface ReadRequest {
 }
 
 /** Nobody else waits, and nobody is promised a first token. */
-const IDLE: AdmissionLoad = { live: 0, queuedPrefillTokens: 0, tokensPerSecond: null, draining: false };
+const IDLE: AdmissionLoad = { live: 0, queuedPrefillTokens: 0, prefillTokensPerSecond: null, draining: false };
 
 export class RequestMaker {
   readonly #info: EngineInfo;

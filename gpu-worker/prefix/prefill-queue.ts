@@ -3,7 +3,7 @@ import type { StepStats } from '../engine/messages.ts';
 
 /** Share of the past that each step of prompts leaves in the pace. */
 const PACE_MEMORY = 0.9;
-/** Steps with fewer prompt tokens take as long as empty ones: they say nothing of a long prompt. */
+/** Whole prompts of fewer tokens take as long as empty steps: they say nothing of a long prompt. */
 const LEAST_TOKENS = 64;
 /** An old pace is none: a worker that seemed slow is tried again. Milliseconds. */
 const PACE_TTL_MS = 30_000;
@@ -20,7 +20,7 @@ export class PrefillQueue {
     return this.#tokens;
   }
 
-  /** Null while there is no recent figure. */
+  /** Prompt tokens per second while there are any, beside whatever decodes. Null while there is no recent figure. */
   tokensPerSecond(nowMs: number): number | null {
     return nowMs - this.#paceAtMs < PACE_TTL_MS ? (this.#paceTokens * 1000) / Math.max(0.01, this.#paceMs) : null;
   }
@@ -37,10 +37,9 @@ export class PrefillQueue {
     this.#waiting.delete(id);
   }
 
-  observe({ tokens, decodeRows, draftedTokens, ...ms }: StepStats, nowMs: number): void {
-    const prefill = tokens - decodeRows - draftedTokens;
-    if (prefill < Math.max(LEAST_TOKENS, tokens / 2)) return;
-    this.#paceTokens = this.#paceTokens * PACE_MEMORY + tokens;
+  observe({ prefillTokens, promptsLeft, ...ms }: StepStats, nowMs: number): void {
+    if (prefillTokens < LEAST_TOKENS && !promptsLeft) return;
+    this.#paceTokens = this.#paceTokens * PACE_MEMORY + prefillTokens;
     this.#paceMs = this.#paceMs * PACE_MEMORY + ms.scheduleMs + ms.runMs + ms.sampleMs + ms.commitMs;
     this.#paceAtMs = nowMs;
   }

@@ -65,11 +65,6 @@ export class StreamRecord {
     return this.#end !== null;
   }
 
-  /** Has put out something. */
-  get started(): boolean {
-    return this.#choices.length > 0;
-  }
-
   /** Memory it holds, roughly. */
   get bytes(): number {
     return this.#bytes;

@@ -42,7 +42,6 @@ export class Streams {
   readonly #links = new Map<string, GatewayLink>();
   readonly #linkOf = new Map<StreamRecord, GatewayLink>();
   #bytes = 0;
-  #queuedPrefillTokens = 0;
   #liveChoices = 0;
   #paused = false;
 
@@ -57,11 +56,6 @@ export class Streams {
   /** Choices of live requests. */
   get liveChoices(): number {
     return this.#liveChoices;
-  }
-
-  /** Prompt tokens of live requests without output yet: exact at once, where the engine's own figure lags. */
-  get queuedPrefillTokens(): number {
-    return this.#queuedPrefillTokens;
   }
 
   find(id: string): StreamRecord | undefined {
@@ -83,7 +77,6 @@ export class Streams {
     this.#records.set(identity.id, record);
     this.#live.add(record);
     this.#bytes += record.bytes;
-    this.#queuedPrefillTokens += identity.promptTokens;
     this.#liveChoices += identity.choices;
     this.#attach(record, target);
     return record;
@@ -162,7 +155,6 @@ export class Streams {
   }
 
   #append(record: StreamRecord, delta: ChoiceDelta): void {
-    if (!record.started) this.#queuedPrefillTokens -= record.identity.promptTokens;
     this.#bytes -= record.bytes;
     record.append(delta);
     this.#bytes += record.bytes;
@@ -180,7 +172,6 @@ export class Streams {
   #settle(record: StreamRecord): void {
     if (!this.#live.delete(record)) return;
     this.#liveChoices -= record.identity.choices;
-    if (!record.started) this.#queuedPrefillTokens -= record.identity.promptTokens;
   }
 
   #attach(record: StreamRecord, { shard, shardEpoch, nowMs }: StreamTarget): void {

@@ -42,6 +42,7 @@ test('a quick run, whole: every measure gives its figures and no token is wrong'
       '8 at once / one by one',
       'ITL p99 at an arrival, drafts off',
       'ITL p99 at an arrival, drafts auto',
+      'TTFT of an arrival, drafts auto ÷ off',
       'step-cost error',
     ],
     ...['edit', 'extract'].flatMap((kind) => [1, 2].map((batch) => `n-gram on ${kind}, batch ${batch}`)),

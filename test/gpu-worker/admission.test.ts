@@ -6,7 +6,7 @@ const LIMITS = {
   ...{ maxNumSeqs: 2, maxWaiting: 3, maxQueuedPrefillTokens: 100, maxModelLen: 50, kvTokens: 100 },
   ttftMs: null,
 };
-const IDLE = { live: 0, queuedPrefillTokens: 0, tokensPerSecond: null, draining: false };
+const IDLE = { live: 0, queuedPrefillTokens: 0, prefillTokensPerSecond: null, draining: false };
 const ask = (promptTokens: number, maxTokens: number | null = null, n = 1) => {
   return { promptTokens, maxTokens, n, param: 'messages' };
 };
@@ -29,8 +29,8 @@ describe('capacity', () => {
     [1000, 5000, 5000],
     [1000, 10, 1000],
     [1, 5000, 30_000],
-  ])('retry hint at %s tokens/s with %i queued is %i ms', (tokensPerSecond, queuedPrefillTokens, retryAfterMs) => {
-    const load = { ...IDLE, live: 5, tokensPerSecond, queuedPrefillTokens };
+  ])('retry hint at %s tokens/s with %i queued is %i ms', (prefillTokensPerSecond, queuedPrefillTokens, retryAfterMs) => {
+    const load = { ...IDLE, live: 5, prefillTokensPerSecond, queuedPrefillTokens };
     expect(thrownBy(() => checkCapacity(LIMITS, load, 1))).toMatchObject({ retryAfterMs });
   });
 });
@@ -69,7 +69,7 @@ describe('tokens', () => {
 
   test('a first token later than promised is refused with a hint; an idle worker keeps no promise it cannot break', () => {
     const limits = { ...LIMITS, ttftMs: 100 };
-    const slow = { ...IDLE, tokensPerSecond: 100 };
+    const slow = { ...IDLE, prefillTokensPerSecond: 100 };
     expect(checkTokens(limits, slow, ask(20))).toBe(30);
     const refusal = thrownBy(() => checkTokens(limits, { ...slow, queuedPrefillTokens: 40 }, ask(20)));
     expect(refusal).toMatchObject({ code: 'slow_down', retryAfterMs: 1000 });

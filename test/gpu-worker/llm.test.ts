@@ -141,7 +141,7 @@ describe('generate', () => {
       },
     };
     const rules = { names: ['m'], limits, vocabSize, eosIds, defaults, encoder, tokenBytes: BYTE_TOKENS };
-    const idle = { live: 0, queuedPrefillTokens: 0, tokensPerSecond: null, draining: false, nowMs: 0 };
+    const idle = { live: 0, queuedPrefillTokens: 0, prefillTokensPerSecond: null, draining: false, nowMs: 0 };
     const { id: _, cacheSalt: _salt, ...served } = toEngineRequest(submit, rules, idle);
     const made = new RequestMaker(llm.info, encoder, defaults).make({
       ...request,

@@ -7,7 +7,17 @@ import { figureJson, figureTable } from './report.ts';
 import { profileOf } from './step-profile.ts';
 
 const stats = {
-  ...{ tokens: 4, rows: 4, decodeRows: 4, scheduleMs: 1, runMs: 5, sampleMs: 2, commitMs: 1 },
+  ...{
+    tokens: 4,
+    rows: 4,
+    decodeRows: 4,
+    prefillTokens: 0,
+    promptsLeft: false,
+    scheduleMs: 1,
+    runMs: 5,
+    sampleMs: 2,
+    commitMs: 1,
+  },
   ...{ preemptions: 0, draftedTokens: 0, acceptedTokens: 0, drafts: 0, cost: null },
 };
 const figure = (name: string, values: readonly number[], must: Figure['must']): Figure => {

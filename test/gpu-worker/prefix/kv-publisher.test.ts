@@ -91,7 +91,7 @@ test('the prefill queue counts what is to be computed, and learns the pace from 
   const queue = new PrefillQueue();
   const step = {
     ...{ rows: 1, scheduleMs: 0, sampleMs: 0, commitMs: 0, preemptions: 0, acceptedTokens: 0, drafts: 0, cost: null },
-    ...{ decodeRows: 0, draftedTokens: 0 },
+    ...{ decodeRows: 0, draftedTokens: 0, promptsLeft: false, prefillTokens: 0 },
   };
   queue.add('a', 100);
   queue.add('b', 50);
@@ -102,13 +102,18 @@ test('the prefill queue counts what is to be computed, and learns the pace from 
   queue.remove('nobody');
   expect(queue.tokens).toBe(50);
   expect(queue.tokensPerSecond(0)).toBeNull();
-  queue.observe({ ...step, tokens: 1000, runMs: 100 }, 0);
+  queue.observe({ ...step, tokens: 1000, prefillTokens: 1000, runMs: 100 }, 0);
   expect(queue.tokensPerSecond(0)).toBe(10_000);
-  // Mostly decodes, and hardly anything at all.
-  queue.observe({ ...step, tokens: 200, decodeRows: 150, runMs: 100 }, 0);
-  queue.observe({ ...step, tokens: 12, runMs: 100 }, 0);
+  // Decodes alone, and a whole short prompt.
+  queue.observe({ ...step, tokens: 150, decodeRows: 150, runMs: 100 }, 0);
+  queue.observe({ ...step, tokens: 12, prefillTokens: 12, runMs: 100 }, 0);
   expect(queue.tokensPerSecond(29_000)).toBe(10_000);
   expect(queue.tokensPerSecond(31_000)).toBeNull();
-  for (let i = 0; i < 100; i++) queue.observe({ ...step, tokens: 1000, runMs: 200 }, 40_000);
+  for (let i = 0; i < 100; i++) queue.observe({ ...step, tokens: 1000, prefillTokens: 1000, runMs: 200 }, 40_000);
   expect(queue.tokensPerSecond(40_000)).toBeCloseTo(5000, 0);
+  // Small pieces of a long prompt beside decodes: that is how fast prompts go now.
+  for (let i = 0; i < 100; i++) {
+    queue.observe({ ...step, tokens: 22, decodeRows: 8, prefillTokens: 14, promptsLeft: true, runMs: 140 }, 50_000);
+  }
+  expect(queue.tokensPerSecond(50_000)).toBeCloseTo(100, 0);
 });
