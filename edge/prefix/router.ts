@@ -23,6 +23,9 @@ const NO_MATCHES: ReadonlyMap<string, PrefixMatch> = new Map();
 const UNITS_PER_TOKEN = 4;
 const RATIO_WEIGHT = 0.05;
 
+/** What was sent counts as recent: half of it after two thirds of this time. Milliseconds. */
+const RECENT_MS = 20_000;
+
 /** A prompt on its way to a worker. */
 export interface Lookup {
   readonly blocks: readonly PromptBlock[];
@@ -37,6 +40,8 @@ interface LoadView {
   atMs: number;
   /** Sequences begun here since the heartbeat, less those that ended. */
   sequences: number;
+  /** Sequences begun here lately, fading. */
+  recent: number;
 }
 
 /** What the prefix cache of a worker tells apart: the template's values change the prompt too. */
@@ -62,7 +67,8 @@ export class PrefixRouter {
 
   /** True when the worker's prefixes are not known: ask it for a snapshot. */
   heartbeat({ worker, epoch, load }: Heartbeat, nowMs: number): boolean {
-    this.#loads.set(worker, { queuedTokens: load.queuedPrefillTokens, atMs: nowMs, sequences: 0 });
+    const { recent } = this.#drained({ worker, load }, nowMs);
+    this.#loads.set(worker, { queuedTokens: load.queuedPrefillTokens, atMs: nowMs, sequences: 0, recent });
     return this.#prefixes.begin(worker, epoch);
   }
 
@@ -92,7 +98,7 @@ export class PrefixRouter {
     const candidates = workers.map((heartbeat): Candidate => {
       const { worker, load, limits } = heartbeat;
       const match = matches.get(worker);
-      const { queuedTokens, sequences } = this.#drained(heartbeat, nowMs);
+      const { queuedTokens, sequences, recent } = this.#drained(heartbeat, nowMs);
       return {
         worker,
         matchedTokens: match === undefined ? 0 : (match.tokens ?? this.#tokens(match.size, lookup)),
@@ -100,6 +106,7 @@ export class PrefixRouter {
         tokensPerSecond: load.prefillTokensPerSecond ?? null,
         sequences: Math.max(0, load.running + load.waiting + sequences),
         maxSequences: limits.maxSequences,
+        recent,
       };
     });
     const byId = new Map(workers.map((heartbeat) => [heartbeat.worker, heartbeat]));
@@ -113,6 +120,7 @@ export class PrefixRouter {
     const view = this.#drained(heartbeat, nowMs);
     view.queuedTokens += this.#tokens(lookup.size - (match?.size ?? 0), lookup);
     view.sequences += n;
+    view.recent += n;
     this.#prefixes.expect(worker, lookup.blocks, nowMs);
   }
 
@@ -124,6 +132,8 @@ export class PrefixRouter {
 
   refused({ blocks }: Lookup, worker: string, n: number): void {
     this.#prefixes.unexpect(worker, blocks);
+    const view = this.#loads.get(worker);
+    if (view !== undefined) view.recent = Math.max(0, view.recent - n);
     this.ended(worker, n);
   }
 
@@ -138,11 +148,14 @@ export class PrefixRouter {
   }
 
   /** The queue as it is now if prompts went at the worker's pace. */
-  #drained({ worker, load }: Heartbeat, nowMs: number): LoadView {
-    const view = this.#loads.get(worker) ?? { queuedTokens: load.queuedPrefillTokens, atMs: nowMs, sequences: 0 };
+  #drained({ worker, load }: Pick<Heartbeat, 'worker' | 'load'>, nowMs: number): LoadView {
+    const { queuedPrefillTokens: queuedTokens } = load;
+    const view = this.#loads.get(worker) ?? { queuedTokens, atMs: nowMs, sequences: 0, recent: 0 };
     this.#loads.set(worker, view);
-    const done = (Math.max(0, nowMs - view.atMs) / 1000) * (load.prefillTokensPerSecond ?? DEFAULT_PACE);
+    const sinceMs = Math.max(0, nowMs - view.atMs);
+    const done = (sinceMs / 1000) * (load.prefillTokensPerSecond ?? DEFAULT_PACE);
     view.queuedTokens = Math.max(0, view.queuedTokens - done);
+    view.recent *= Math.exp(-sinceMs / RECENT_MS);
     view.atMs = nowMs;
     return view;
   }

@@ -11,15 +11,21 @@ export interface Candidate {
   /** Running and waiting. */
   readonly sequences: number;
   readonly maxSequences: number;
+  /** Sequences begun there lately, by whoever asks. */
+  readonly recent: number;
 }
 
 /** Where nobody has a figure yet: the order needs only one that is the same for all. */
 export const DEFAULT_PACE = 2_000;
-/** A prefix counts in full up to this multiple of the mean load, and not at all from the next on: others get it too. */
-const SPREAD_FROM = 1.3;
-const SPREAD_TO = 1.5;
+/**
+ * A prefix counts in full up to the first multiple of the mean load, and not at all from the second on: others get it
+ * too. Load now, in sequences per place, shows bursts; what went there lately shows who is always first.
+ */
+const NOW = { from: 1.3, to: 1.5 };
+const LATELY = { from: 1, to: 1.25 };
 /** So many sequences more than the mean are no overload. */
 const LOAD_ALLOWANCE = 4;
+const RECENT_ALLOWANCE = 3;
 /** Computing a token that another worker holds takes its time from those who come later: part of it that counts. */
 const WORK_WEIGHT = 0.5;
 /**
@@ -43,10 +49,14 @@ const GOOD_SECONDS = 0.002;
 export function rank(promptTokens: number, candidates: readonly Candidate[], random: () => number): readonly string[] {
   const paces = candidates.flatMap(({ tokensPerSecond }) => tokensPerSecond ?? []);
   const pace = paces.length > 0 ? paces.reduce((sum, each) => sum + each) / paces.length : DEFAULT_PACE;
-  const load = candidates.reduce((sum, each) => sum + loadOf(each), 0) / Math.max(1, candidates.length);
-  const queue = candidates.reduce((sum, { queuedTokens }) => sum + queuedTokens, 0) / Math.max(1, candidates.length);
+  const mean = (of: (candidate: Candidate) => number) =>
+    candidates.reduce((sum, each) => sum + of(each), 0) / Math.max(1, candidates.length);
+  const setting: Setting = {
+    ...{ promptTokens, pace, load: mean(loadOf) },
+    ...{ queue: mean(({ queuedTokens }) => queuedTokens), recent: mean(({ recent }) => recent) },
+  };
   const ranked = candidates
-    .map((each) => ({ worker: each.worker, seconds: predictCost(each, { promptTokens, pace, load, queue }) }))
+    .map((each) => ({ worker: each.worker, seconds: predictCost(each, setting) }))
     .toSorted((a, b) => a.seconds - b.seconds);
   const most = (ranked[0]?.seconds ?? 0) * GOOD_FACTOR + GOOD_SECONDS;
   const good = ranked.filter(({ seconds }) => seconds <= most).length;
@@ -66,20 +76,32 @@ interface Setting {
   readonly load: number;
   /** Tokens, mean of all candidates. */
   readonly queue: number;
+  /** Mean of all candidates. */
+  readonly recent: number;
 }
 
 /** Seconds to the first token, and those that the work costs others. */
-export function predictCost(candidate: Candidate, { promptTokens, pace, load, queue }: Setting): number {
+export function predictCost(candidate: Candidate, { promptTokens, pace, load, queue, recent }: Setting): number {
   const { matchedTokens, queuedTokens, tokensPerSecond, sequences, maxSequences } = candidate;
   const places = Math.max(1, maxSequences);
-  const excess = loadOf(candidate) - LOAD_ALLOWANCE / places;
-  const fade = Math.min(1, Math.max(0, (SPREAD_TO * load - excess) / Math.max(1e-9, (SPREAD_TO - SPREAD_FROM) * load)));
+  const fade = Math.min(
+    fadeBetween(NOW, { value: loadOf(candidate) - LOAD_ALLOWANCE / places, mean: load }),
+    fadeBetween(LATELY, { value: candidate.recent - RECENT_ALLOWANCE, mean: recent }),
+  );
   const uncached = promptTokens - Math.min(promptTokens, matchedTokens) * fade;
   const crowd = (CROWD_WEIGHT * queue * uncached) / Math.max(1, promptTokens);
   const tokens = queuedTokens + (1 + WORK_WEIGHT) * uncached + crowd;
   const slowdown = 1 + BATCH_SLOWDOWN * Math.min(1, loadOf(candidate));
   const turnover = (Math.max(0, sequences + 1 - places) / places) * TURNOVER_SECONDS;
   return (tokens / Math.max(1, tokensPerSecond ?? pace)) * slowdown + turnover;
+}
+
+/** 1 up to `from` times the mean, 0 from `to` times on. */
+function fadeBetween(
+  { from, to }: { readonly from: number; readonly to: number },
+  { value, mean }: { readonly value: number; readonly mean: number },
+): number {
+  return Math.min(1, Math.max(0, (to * mean - value) / Math.max(1e-9, (to - from) * mean)));
 }
 
 /** Sequences per place. */

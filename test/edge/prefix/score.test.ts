@@ -4,7 +4,7 @@ import { seeded } from '../../support/seeded.ts';
 
 const idle: Candidate = {
   ...{ worker: 'idle', matchedTokens: 0, queuedTokens: 0, tokensPerSecond: 10_000 },
-  ...{ sequences: 0, maxSequences: 16 },
+  ...{ sequences: 0, maxSequences: 16, recent: 0 },
 };
 const like = (worker: string, extra: Partial<Candidate>): Candidate => ({ ...idle, worker, ...extra });
 /** How often each comes first in 200 draws. */
@@ -78,10 +78,19 @@ describe('a hot prefix spreads', () => {
 
   test('in between it counts for less and less', () => {
     const at = (sequences: number) =>
-      predictCost(holder(sequences), { promptTokens: 1600, pace: 1, load: 0.2, queue: 0 });
+      predictCost(holder(sequences), { promptTokens: 1600, pace: 1, load: 0.2, queue: 0, recent: 0 });
     const times = [18, 21, 22, 22.5, 23, 24].map(at);
     expect(times).toEqual(times.toSorted((a, b) => a - b));
     expect(times.at(-1)).toBeGreaterThan(5 * (times[0] ?? 0));
+  });
+
+  test('and if it was the first choice too often lately, however idle all are', () => {
+    const others = ['a', 'b', 'c'].map((worker) => like(worker, { recent: 8 }));
+    const holder = (recent: number) => like('holder', { matchedTokens: 1500, recent });
+    expect(firsts(1600, [holder(11), ...others])).toEqual({ holder: 200 });
+    expect(firsts(1600, [holder(30), ...others])['holder']).toBeLessThan(100);
+    const copy = like('copy', { matchedTokens: 1500, recent: 8 });
+    expect(firsts(1600, [holder(30), copy, ...others])).toEqual({ copy: 200 });
   });
 
   test('an idle fleet does not lose its prefixes over a sequence or two', () => {
