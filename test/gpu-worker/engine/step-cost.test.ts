@@ -1,18 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { kvTokensRead, StepCostModel, type StepFeatures } from '../../../gpu-worker/engine/step-cost.ts';
+import { through } from '../../support/piecewise.ts';
 import { seeded } from '../../support/seeded.ts';
-
-/** Piecewise linear through measured points. */
-function through(points: readonly (readonly [number, number])[]): (x: number) => number {
-  return (x) => {
-    const at = Math.max(
-      1,
-      points.findIndex(([to]) => x <= to),
-    );
-    const [[x0, y0], [x1, y1]] = [points[at - 1] ?? [0, 0], points[at] ?? [0, 0]];
-    return y0 + ((y1 - y0) * (x - x0)) / (x1 - x0);
-  };
-}
 
 const cpuDecode = through([
   [0, 0],

@@ -2,19 +2,8 @@ import { describe, expect, test } from 'vitest';
 import { StepCostModel } from '../../../gpu-worker/engine/step-cost.ts';
 import { DraftLengths, type DraftRow, type DraftStep } from '../../../gpu-worker/speculate/draft-length.ts';
 import { NgramDrafter } from '../../../gpu-worker/speculate/ngram.ts';
+import { through } from '../../support/piecewise.ts';
 import { seeded } from '../../support/seeded.ts';
-
-/** Milliseconds of `points` rows or tokens, as measured, linear between them. */
-function through(points: readonly (readonly [number, number])[]): (x: number) => number {
-  return (x) => {
-    const at = Math.max(
-      1,
-      points.findIndex(([to]) => x <= to),
-    );
-    const [[x0, y0], [x1, y1]] = [points[at - 1] ?? [0, 0], points[at] ?? [0, 0]];
-    return y0 + ((y1 - y0) * (x - x0)) / (x1 - x0);
-  };
-}
 
 /** Milliseconds of a step by the tokens it draws. */
 const vnni = through([
