@@ -25,7 +25,11 @@ export interface DrawTarget {
   readonly spec: SampleSpec;
   /** Tokens drafted before this draw in the same row, empty for the first: its output index is `spec.index` + their number. */
   readonly drafts: Int32Array;
+  /** Tokens drawn before this row that its rules' history does not have yet; by default none. */
+  readonly unseen?: Int32Array;
 }
+
+const NO_TOKENS = new Int32Array();
 
 export interface Draws {
   /** [targets] */
@@ -122,8 +126,10 @@ export class Sampler {
   }
 
   #applyRules({ targets, row }: Chunk): void {
-    targets.forEach(({ spec, drafts }, i) => {
-      if (spec.rules !== null) applyRules(row(i), spec.rules, { index: spec.index + drafts.length, drafts });
+    targets.forEach(({ spec, drafts, unseen = NO_TOKENS }, i) => {
+      if (spec.rules === null) return;
+      const since = unseen.length === 0 ? drafts : Int32Array.of(...unseen, ...drafts);
+      applyRules(row(i), spec.rules, { index: spec.index + drafts.length, drafts: since });
     });
   }
 

@@ -72,13 +72,23 @@ export function logprobsGraph(vocabSize: number, top: number): RowGraph {
 export function bulkGraph(vocabSize: number): RowGraph {
   const inputs = [float32('temperature', 1), float32('block_uniform', 1), float32('token_uniform', 1)];
   return rowGraph('bulk', { vocabSize, inputs, outputs: [int32('token', 1)] }, (graph) => {
-    const { blocks, masses } = blocked(graph, softmax(graph), vocabSize);
-    const block = inverseCdf(graph, masses, { uniform: 'block_uniform', size: blocksOf(vocabSize) });
-    const row = graph.node({ op: 'GatherND', inputs: [blocks, block], attributes: { batch_dims: 1 } });
-    const inside = inverseCdf(graph, row, { uniform: 'token_uniform', size: BLOCK });
-    const start = graph.node({ op: 'Mul', inputs: [block, graph.int64('block_size', [BLOCK])] });
-    toInt32(graph, graph.node({ op: 'Add', inputs: [start, inside] }), 'token');
+    toInt32(graph, bulkNodes(graph, { vocabSize, temperature: 'temperature' }), 'token');
   });
+}
+
+/** The bulk draw inside a graph that has its logits and uniforms: int64 [R, 1]. */
+export function bulkNodes(
+  graph: GraphBuilder,
+  { vocabSize, temperature }: { readonly vocabSize: number; readonly temperature: Value },
+): Value {
+  const scaled = graph.node({ op: 'Div', inputs: ['logits', temperature] });
+  const probs = graph.node({ op: 'Softmax', inputs: [scaled], attributes: { axis: -1 } });
+  const { blocks, masses } = blocked(graph, probs, vocabSize);
+  const block = inverseCdf(graph, masses, { uniform: 'block_uniform', size: blocksOf(vocabSize) });
+  const row = graph.node({ op: 'GatherND', inputs: [blocks, block], attributes: { batch_dims: 1 } });
+  const inside = inverseCdf(graph, row, { uniform: 'token_uniform', size: BLOCK });
+  const start = graph.node({ op: 'Mul', inputs: [block, graph.int64('block_size', [BLOCK])] });
+  return graph.node({ op: 'Add', inputs: [start, inside] });
 }
 
 function rowGraph(name: string, shape: Omit<RowGraph, 'model'>, build: (graph: GraphBuilder) => void): RowGraph {
@@ -98,9 +108,9 @@ function int32(name: string, columns: number): RowTensor {
   return { name, type: 'int32', columns };
 }
 
-function softmax(graph: GraphBuilder, output: Value = graph.fresh()): Value {
+function softmax(graph: GraphBuilder, output: Value): void {
   const scaled = graph.node({ op: 'Div', inputs: ['logits', 'temperature'] });
-  return graph.node({ op: 'Softmax', inputs: [scaled], attributes: { axis: -1 }, outputs: [output] });
+  graph.node({ op: 'Softmax', inputs: [scaled], attributes: { axis: -1 }, outputs: [output] });
 }
 
 function topK(
@@ -146,6 +156,7 @@ function inverseCdf(
   const total = graph.node({ op: 'Gather', inputs: [sums, last], attributes: { axis: 1 } });
   const bar = graph.node({ op: 'Mul', inputs: [uniform, total] });
   const below = graph.node({ op: 'LessOrEqual', inputs: [sums, bar] });
-  const counted = graph.node({ op: 'Cast', inputs: [below], attributes: { to: ELEMENT_TYPES.int64 } });
-  return graph.node({ op: 'ReduceSum', inputs: [counted, axis] });
+  const counted = graph.node({ op: 'Cast', inputs: [below], attributes: { to: ELEMENT_TYPES.int32 } });
+  const count = graph.node({ op: 'ReduceSum', inputs: [counted, axis] });
+  return graph.node({ op: 'Cast', inputs: [count], attributes: { to: ELEMENT_TYPES.int64 } });
 }

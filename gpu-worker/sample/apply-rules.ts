@@ -4,7 +4,7 @@ import type { LogitsRules, TokenHistory } from './logits-rules.ts';
 /** Which draw of its sequence the row is for. */
 export interface DrawPoint {
   readonly index: number;
-  /** Tokens drafted before it: output, as far as this draw is concerned. */
+  /** Output that the history does not have yet, drafts among it. */
   readonly drafts: Int32Array;
 }
 

@@ -56,6 +56,12 @@ export class GraphBuilder {
     return name;
   }
 
+  float32(name: string, values: readonly number[]): Value {
+    const rawData = new Uint8Array(Float32Array.from(values).buffer);
+    this.#initializers.set(name, { name, dims: [values.length], dataType: ELEMENT_TYPES.float32, rawData });
+    return name;
+  }
+
   /** A tensor that the session gets from memory (`SessionOptions.initializers`) under this name. */
   external(name: string, type: ElementType, shape: readonly number[]): Value {
     this.#initializers.set(name, {

@@ -17,6 +17,7 @@ export const ORT_FUNCTIONS = {
   ReleaseStatus: [93, 'void (void*)'],
   ReleaseSession: [95, 'void (void*)'],
   ReleaseValue: [96, 'void (void*)'],
+  ReleaseRunOptions: [97, 'void (void*)'],
   ReleaseSessionOptions: [100, 'void (void*)'],
   CreateEnvWithGlobalThreadPools: [119, 'void* (int, const char*, void*, _Out_ void**)'],
   DisablePerSessionThreads: [120, 'void* (void*)'],
@@ -32,6 +33,12 @@ export const ORT_FUNCTIONS = {
   SetGlobalIntraOpNumThreads: [147, 'void* (void*, int)'],
   SetGlobalInterOpNumThreads: [148, 'void* (void*, int)'],
   AddInitializer: [150, 'void* (void*, const char*, void*)'],
+  AddRunConfigEntry: [165, 'void* (void*, const char*, const char*)'],
+  SessionOptionsAppendExecutionProvider_CUDA_V2: [204, 'void* (void*, void*)'],
+  CreateCUDAProviderOptions: [205, 'void* (_Out_ void**)'],
+  UpdateCUDAProviderOptions: [206, 'void* (void*, const char**, const char**, size_t)'],
+  ReleaseCUDAProviderOptions: [208, 'void (void*)'],
+  UpdateCUDAProviderOptionsWithValue: [263, 'void* (void*, const char*, void*)'],
 } as const;
 
 export type OrtFunctionName = keyof typeof ORT_FUNCTIONS;
@@ -47,6 +54,10 @@ export const ORT_VERSION_PATTERN = /^1\.30\./;
 export const ORT_LIBRARY_FILE = 'libonnxruntime.so.1';
 
 /** ONNX TensorProto.DataType and ONNXTensorElementDataType agree on these. */
-export const ELEMENT_TYPES = { float32: 1, uint8: 2, int32: 6, int64: 7 } as const;
-export const ELEMENT_BYTES = { float32: 4, uint8: 1, int32: 4, int64: 8 } as const;
+export const ELEMENT_TYPES = {
+  ...{ float32: 1, uint8: 2, int32: 6, int64: 7, float16: 10, bfloat16: 16, float8e4m3fn: 17 },
+} as const;
+export const ELEMENT_BYTES = {
+  ...{ float32: 4, uint8: 1, int32: 4, int64: 8, float16: 2, bfloat16: 2, float8e4m3fn: 1 },
+} as const;
 export type ElementType = keyof typeof ELEMENT_TYPES;

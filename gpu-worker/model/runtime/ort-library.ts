@@ -6,14 +6,17 @@ import { ORT_API_VERSION, ORT_FUNCTIONS, ORT_LIBRARY_FILE, ORT_VERSION_PATTERN }
 import type { OrtFunctionName } from './ort-api.ts';
 
 export type Handle = bigint;
-type Argument = Handle | number | string | null | Uint8Array | BigInt64Array | [Handle | null];
+type Argument = Handle | number | string | null | Uint8Array | BigInt64Array | [Handle | null] | string[];
 type OrtFunction = (...args: Argument[]) => unknown;
 
 const POINTER_BYTES = 8;
 const ASYNC_STACK_BYTES = 8 * 1024 * 1024;
 const LOG_ERRORS_ONLY = 3;
+const DEVICE_ALLOCATOR = 0;
 const ARENA_ALLOCATOR = 1;
 const DEFAULT_MEMORY = 0;
+/** A folder to load from instead, where the CUDA provider lies beside the core library. */
+const FOLDER_VARIABLE = 'MILLRACE_ORT_DIR';
 
 export class OrtError extends Error {
   override readonly name = 'OrtError';
@@ -25,6 +28,7 @@ export class OrtLibrary {
   /** Where the library lies, beside the file that external initializers name. */
   readonly folder: string;
   readonly #functions: ReadonlyMap<OrtFunctionName, OrtFunction>;
+  readonly #cudaMemory = new Map<number, Handle>();
   #env: Handle | null = null;
 
   constructor(folder: string, version: string, functions: ReadonlyMap<OrtFunctionName, OrtFunction>) {
@@ -55,6 +59,16 @@ export class OrtLibrary {
     } finally {
       this.release('ReleaseThreadingOptions', options);
     }
+  }
+
+  /** Of one GPU, for tensors over its memory. */
+  cudaMemory(device: number): Handle {
+    let memory = this.#cudaMemory.get(device);
+    if (memory === undefined) {
+      memory = this.create('CreateMemoryInfo', 'Cuda', DEVICE_ALLOCATOR, device, DEFAULT_MEMORY);
+      this.#cudaMemory.set(device, memory);
+    }
+    return memory;
   }
 
   /** Calls a function that returns a status. */
@@ -125,6 +139,8 @@ function load(): OrtLibrary {
 }
 
 function libraryFolder(): string {
+  const given = process.env[FOLDER_VARIABLE];
+  if (given !== undefined && given !== '') return given;
   const entry = createRequire(import.meta.url).resolve('onnxruntime-node/package.json');
   return join(dirname(entry), 'bin', 'napi-v6', process.platform, process.arch);
 }

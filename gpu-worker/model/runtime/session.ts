@@ -1,11 +1,14 @@
 /** Sessions, bindings and tensors of ONNX Runtime as typed objects over our own memory. Knows no model. */
 import { ELEMENT_BYTES, ELEMENT_TYPES } from './ort-api.ts';
 import type { ElementType } from './ort-api.ts';
+import { appendCudaProvider } from './cuda-provider.ts';
+import type { CudaSettings } from './cuda-provider.ts';
 import { ortLibrary } from './ort-library.ts';
 import type { Handle, OrtLibrary } from './ort-library.ts';
 
 const OPTIMIZE_ALL = 99;
 const LOG_ERRORS_ONLY = 3;
+const NO_GRAPH = -1;
 const SHARED_ARENA_KEY = 'session.use_env_allocators';
 const EXTERNAL_FOLDER_KEY = 'session.model_external_initializers_file_folder_path';
 
@@ -14,6 +17,8 @@ export interface TensorView {
   readonly pointer: bigint;
   readonly type: ElementType;
   readonly shape: readonly number[];
+  /** Number of the GPU whose memory it is; by default the host's. */
+  readonly device?: number;
 }
 
 export class Tensor {
@@ -28,7 +33,7 @@ export class Tensor {
     const rank = view.shape.length;
     this.handle = this.#ort.create(
       'CreateTensorWithDataAsOrtValue',
-      this.#ort.cpuMemory,
+      view.device === undefined ? this.#ort.cpuMemory : this.#ort.cudaMemory(view.device),
       view.pointer,
       bytes,
       dimensions,
@@ -66,6 +71,8 @@ export interface SessionOptions {
   readonly threads: number | 'shared';
   /** Name → memory of the graph's external initializers; must stay mapped as long as the session lives. */
   readonly initializers: ReadonlyMap<string, TensorView>;
+  /** By default the CPU runs it. Initializers in the GPU's own memory are used where they lie. */
+  readonly cuda?: CudaSettings;
 }
 
 export class Session {
@@ -88,6 +95,7 @@ export class Session {
       ort.call('AddSessionConfigEntry', settings, SHARED_ARENA_KEY, '1');
       // A pattern is kept for every combination of input sizes ever seen: without bound where sizes vary.
       ort.call('DisableMemPattern', settings);
+      if (options.cuda !== undefined) appendCudaProvider(ort, settings, options.cuda);
       for (const [name, view] of options.initializers) {
         const tensor = new Tensor(view);
         initializers.push(tensor);
@@ -111,6 +119,23 @@ export class Session {
   release(): void {
     this.#ort.release('ReleaseSession', this.#handle);
     for (const tensor of this.#initializers) tensor.release();
+  }
+}
+
+/** How to run on a GPU: `graph` numbers a CUDA graph that is captured at its first run; null = kernel by kernel. */
+export class RunOptions {
+  readonly handle: Handle;
+  readonly #ort: OrtLibrary = ortLibrary();
+
+  /** Runs return as soon as their work is queued on the session's stream. */
+  constructor(graph: number | null) {
+    this.handle = this.#ort.create('CreateRunOptions');
+    this.#ort.call('AddRunConfigEntry', this.handle, 'disable_synchronize_execution_providers', '1');
+    this.#ort.call('AddRunConfigEntry', this.handle, 'gpu_graph_id', String(graph ?? NO_GRAPH));
+  }
+
+  release(): void {
+    this.#ort.release('ReleaseRunOptions', this.handle);
   }
 }
 
@@ -145,9 +170,9 @@ export class Binding {
     this.#lend('BindOutput', name, tensor);
   }
 
-  /** Blocks until the outputs are written. */
-  run(): void {
-    this.#ort.call('RunWithBinding', this.#session, null, this.#handle);
+  /** Blocks until the outputs are written, unless the options say otherwise. */
+  run(options: RunOptions | null = null): void {
+    this.#ort.call('RunWithBinding', this.#session, options?.handle ?? null, this.#handle);
   }
 
   release(): void {
@@ -175,6 +200,7 @@ export class Binding {
 function sameView(a: TensorView, b: TensorView): boolean {
   return (
     a.pointer === b.pointer &&
+    a.device === b.device &&
     a.type === b.type &&
     a.shape.length === b.shape.length &&
     a.shape.every((size, axis) => size === b.shape[axis])

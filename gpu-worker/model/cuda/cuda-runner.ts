@@ -1,0 +1,257 @@
+/** Runs step plans on a GPU, two at a time: inputs, copies, model and draws are queued, and read back when collected. Knows no scheduling and no file format. */
+import type { ModelRunner, RunnerInfo } from '../../engine/runner.ts';
+import type { PlanRow, SampleSpec, StepPlan, StepResult } from '../../engine/step-plan.ts';
+import { truncates } from '../../sample/keyed.ts';
+import { uniformFloat32 } from '../../sample/random.ts';
+import type { RandomSource } from '../../sample/random.ts';
+import { PlanError } from '../plan-check.ts';
+import type { Cuda } from '../runtime/cudart.ts';
+import { bucketFor } from './buckets.ts';
+import type { Bucket, BucketLimits } from './buckets.ts';
+import type { DeviceDraw, DrawKind } from './device-draw.ts';
+import type { HostDraw, HostDraws } from './host-draw.ts';
+import type { KvBlocks } from './kv-blocks.ts';
+import { checkPagedPlan } from './paged-plan-check.ts';
+import type { PagedDecoder } from './paged-decoder.ts';
+import { drawPlaces, layoutOf, ownShape, packPart, splitIntoParts } from './plan-inputs.ts';
+import type { Part, PartLayout, PartLimits, PartShape } from './plan-inputs.ts';
+import type { StepMemory, StepSlot } from './step-memory.ts';
+
+export interface CudaRunnerParts {
+  readonly info: RunnerInfo;
+  readonly cuda: Cuda;
+  readonly memory: StepMemory;
+  readonly decoder: PagedDecoder;
+  readonly draw: DeviceDraw;
+  readonly hostDraw: HostDraw;
+  readonly kv: KvBlocks;
+  readonly partLimits: PartLimits;
+  /** Null: no CUDA graphs. */
+  readonly buckets: BucketLimits | null;
+  /** CUDA graphs captured at most; further buckets run kernel by kernel. */
+  readonly maxGraphs: number;
+  readonly random: RandomSource;
+  /** Frees everything above. */
+  readonly onDispose: () => void;
+}
+
+/** A part with where its inputs lie. */
+interface PlacedPart {
+  readonly part: Part;
+  readonly bucket: Bucket | null;
+  readonly shape: PartShape;
+  readonly layout: PartLayout;
+  /** Place of its first draw. */
+  readonly first: number;
+}
+
+interface LaunchedStep {
+  readonly plan: StepPlan;
+  readonly slot: StepSlot;
+  readonly order: Int32Array;
+  readonly bySequence: ReadonlyMap<number, number>;
+  /** Draws that the host made; null when the GPU made them all. */
+  readonly host: HostDraws | null;
+}
+
+/** A row that the GPU draws for by itself. */
+function drawsOnDevice({ temperature, seed, rules, logprobs, ...truncation }: SampleSpec): boolean {
+  if (rules !== null || logprobs !== null) return false;
+  return temperature === 0 || (seed === null && !truncates(truncation));
+}
+
+export class CudaRunner implements ModelRunner {
+  readonly info: RunnerInfo;
+  readonly depth = 2;
+  readonly #parts: CudaRunnerParts;
+  readonly #launched: LaunchedStep[] = [];
+  /** The plan launched last, collected or not: what placeholders stand for. */
+  #previous: LaunchedStep | null = null;
+  #turn = 0;
+  #disposed = false;
+
+  constructor(parts: CudaRunnerParts) {
+    this.info = parts.info;
+    this.#parts = parts;
+  }
+
+  launch(plan: StepPlan): void {
+    if (this.#disposed) throw new PlanError(`plan ${plan.id} launched on a runner that is disposed of`);
+    if (this.#launched.length >= this.depth) throw new PlanError(`plan ${plan.id} is the third in flight`);
+    const { kv, maxNumSeqs, maxModelLen, maxStepTokens, vocabSize } = this.info;
+    try {
+      checkPagedPlan(plan, { ...kv, maxNumSeqs, maxModelLen, maxStepTokens, vocabSize });
+      const step = this.#launch(plan);
+      this.#launched.push(step);
+      this.#previous = step;
+    } catch (error) {
+      this.#void();
+      throw error;
+    }
+  }
+
+  collect(): StepResult {
+    const step = this.#launched.shift();
+    if (step === undefined) throw new PlanError('collect without a launched plan');
+    try {
+      step.slot.done.wait();
+    } catch (error) {
+      this.#void();
+      throw error;
+    }
+    const { plan, slot, order, host } = step;
+    const runMs = slot.done.since(slot.begun);
+    const tokens = new Int32Array(order.length);
+    const failures = new Map<number, string>(host?.failures);
+    order.forEach((place, at) => (tokens[place] = slot.tokens[at] ?? 0));
+    if (host === null) addFailures(plan.rows, { order, checks: slot.checks }, failures);
+    const logprobs = host?.logprobs ?? null;
+    return { planId: plan.id, tokens, logprobs, failures, runMs, sampleMs: host?.ms ?? 0 };
+  }
+
+  dispose(): void {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    this.#void();
+    this.#parts.onDispose();
+  }
+
+  #launch(plan: StepPlan): LaunchedStep {
+    const { memory, kv } = this.#parts;
+    const slot = memory.slots[this.#turn++ % memory.slots.length];
+    if (slot === undefined) throw new PlanError('no memory for a step');
+    const parts = this.#place(plan.rows);
+    const { order, bySequence } = drawPlaces(
+      plan.rows,
+      parts.map(({ part }) => part),
+    );
+    const words = this.#pack(plan.rows, parts, slot);
+    slot.begun.record();
+    for (const copy of plan.copies) kv.copy(copy);
+    memory.send(slot, words);
+    const byHost = plan.rows.some(({ sample }) => sample !== null && !drawsOnDevice(sample));
+    const host = byHost ? this.#parts.hostDraw.begin(order.length) : null;
+    for (const placed of parts) {
+      this.#runModel(placed);
+      if (placed.part.draws === 0) continue;
+      if (host === null) this.#drawOnDevice(plan.rows, placed);
+      else this.#drawOnHost({ rows: plan.rows, slot, order }, placed, host);
+    }
+    if (host === null) memory.receive(slot, order.length);
+    slot.done.record();
+    return { plan, slot, order, bySequence, host };
+  }
+
+  #place(rows: readonly PlanRow[]): readonly PlacedPart[] {
+    const { partLimits } = this.#parts;
+    let [base, first] = [0, 0];
+    return splitIntoParts(rows, partLimits).map((part, index) => {
+      const bucket = index === 0 ? this.#bucketOf(part) : null;
+      const shape = bucket === null ? ownShape(part) : shapeOf(bucket);
+      const placed = { part, bucket, shape, layout: layoutOf(shape, base), first };
+      base = placed.layout.end;
+      first += part.draws;
+      return placed;
+    });
+  }
+
+  #bucketOf(part: Part): Bucket | null {
+    const { buckets, decoder, maxGraphs } = this.#parts;
+    if (buckets === null || !part.decode) return null;
+    const bucket = bucketFor(part.rows.length, part.width, buckets);
+    if (bucket === null || decoder.graphs < maxGraphs || decoder.has(bucket, buckets)) return bucket;
+    return null;
+  }
+
+  /** Returns the words used. */
+  #pack(rows: readonly PlanRow[], parts: readonly PlacedPart[], slot: StepSlot): number {
+    const { partLimits, memory, random } = this.#parts;
+    const previous = this.#previous?.bySequence ?? new Map<number, number>();
+    const context = { blockSize: partLimits.blockSize, drawn: memory.sizes.maxDraws, previous };
+    for (const { part, shape, layout } of parts) {
+      packPart(rows, part, { words: slot.words, layout, shape, ...context });
+      let draw = 0;
+      for (const place of part.rows) {
+        const { draws = 0, sample = null } = rows[place] ?? {};
+        for (let i = 0; i < draws; i++, draw++) {
+          slot.floats[layout.temperature + draw] = sample?.temperature ?? 0;
+          slot.floats[layout.blockUniform + draw] = uniformFloat32(random);
+          slot.floats[layout.tokenUniform + draw] = uniformFloat32(random);
+        }
+      }
+      slot.floats.fill(0, layout.temperature + draw, layout.temperature + shape.logits);
+    }
+    return parts.at(-1)?.layout.end ?? 0;
+  }
+
+  #runModel({ part, bucket, shape, layout }: PlacedPart): void {
+    const { decoder, buckets, partLimits } = this.#parts;
+    if (bucket === null || buckets === null) {
+      decoder.run(shape, layout, part);
+      return;
+    }
+    const bounds = { longestRow: 1, longestTotal: bucket.width * partLimits.blockSize };
+    decoder.replay(bucket, buckets, { shape, layout, bounds });
+  }
+
+  #drawOnDevice(rows: readonly PlanRow[], { part, bucket, layout, shape, first }: PlacedPart): void {
+    const { draw } = this.#parts;
+    const kind: DrawKind = part.rows.every((place) => rows[place]?.sample?.temperature === 0) ? 'greedy' : 'mixed';
+    if (bucket === null) draw.run(kind, layout, { first, count: part.draws });
+    else draw.replay(kind, `${bucket.rows}x${bucket.width}`, { layout, count: shape.logits });
+  }
+
+  #drawOnHost(
+    step: { rows: readonly PlanRow[]; slot: StepSlot; order: Int32Array },
+    placed: PlacedPart,
+    host: HostDraws,
+  ): void {
+    const { memory, hostDraw } = this.#parts;
+    const { part, first } = placed;
+    const tokenOf = (sequence: number): number | null => this.#previousToken(sequence);
+    hostDraw.draw(host, { rows: step.rows, part, order: step.order.subarray(first, first + part.draws), tokenOf });
+    for (let i = first; i < first + part.draws; i++) step.slot.tokens[i] = host.tokens[step.order[i] ?? 0] ?? 0;
+    memory.sendTokens(step.slot, first, part.draws);
+  }
+
+  /** What the previous plan drew for a sequence. */
+  #previousToken(sequence: number): number | null {
+    const place = this.#previous?.bySequence.get(sequence);
+    if (this.#previous === null || place === undefined) return null;
+    this.#previous.slot.done.wait();
+    return this.#previous.slot.tokens[place] ?? null;
+  }
+
+  /** Nothing launched counts any more; the next plan starts afresh. */
+  #void(): void {
+    this.#launched.length = 0;
+    this.#previous = null;
+    try {
+      this.#parts.cuda.synchronize();
+    } catch {
+      // What failed shows again in the next launch, with its own words.
+    }
+  }
+}
+
+function shapeOf({ rows, width }: Bucket): PartShape {
+  return { tokens: rows, sequences: rows, width, logits: rows };
+}
+
+function addFailures(
+  rows: readonly PlanRow[],
+  { order, checks }: { readonly order: Int32Array; readonly checks: Float32Array },
+  failures: Map<number, string>,
+): void {
+  const bad = new Set<number>();
+  order.forEach((place, at) => {
+    if (!Number.isFinite(checks[at])) bad.add(place);
+  });
+  if (bad.size === 0) return;
+  let place = 0;
+  rows.forEach(({ draws }, row) => {
+    for (let i = 0; i < draws; i++, place++) {
+      if (bad.has(place)) failures.set(row, 'the model gave logits that are not finite');
+    }
+  });
+}

@@ -1,0 +1,140 @@
+/** Reads weights into GPU memory in the graph's number format, each once, through page-locked buffers. Knows no operators. */
+import { ELEMENT_BYTES } from '../runtime/ort-api.ts';
+import type { Cuda, CudaEvent, DeviceMemory, PinnedMemory } from '../runtime/cudart.ts';
+import type { TensorView } from '../runtime/session.ts';
+import type { Stack } from '../weight-store.ts';
+import type { WeightPart, WeightSource } from '../weights.ts';
+import { KV_KINDS } from './paged-graph.ts';
+import type { FloatType, KvKind, PagedWeights } from './paged-graph.ts';
+
+/** Values converted at a time. */
+const CHUNK_VALUES = 1 << 22;
+const BUFFERS = 2;
+const HALF_BYTES = 2;
+
+/** A source that has 16-bit values of the wanted format at hand may write them itself. */
+export interface HalfSource extends WeightSource {
+  readonly readHalves?: (name: string, part: WeightPart & { type: FloatType }, target: Uint16Array) => void;
+}
+
+export interface DeviceWeightsOptions {
+  readonly type: FloatType;
+  readonly layers: number;
+  /** Called with the bytes in GPU memory so far. */
+  readonly onProgress: (bytes: number) => void;
+}
+
+export class DeviceWeights implements PagedWeights {
+  /** In GPU memory so far. */
+  bytes = 0;
+  readonly #cuda: Cuda;
+  readonly #source: HalfSource;
+  readonly #options: DeviceWeightsOptions;
+  readonly #views = new Map<string, TensorView>();
+  readonly #buffers: readonly { readonly memory: PinnedMemory; readonly copied: CudaEvent }[];
+  readonly #scales: DeviceMemory;
+  #turn = 0;
+
+  constructor(cuda: Cuda, source: HalfSource, options: DeviceWeightsOptions) {
+    this.#cuda = cuda;
+    this.#source = source;
+    this.#options = options;
+    this.#buffers = Array.from({ length: BUFFERS }, () => {
+      return { memory: cuda.allocatePinned(CHUNK_VALUES * HALF_BYTES), copied: cuda.event() };
+    });
+    this.#scales = cuda.allocate(KV_KINDS.length * options.layers * ELEMENT_BYTES.float32);
+    this.setKvScales(new Float32Array(KV_KINDS.length * options.layers).fill(1));
+  }
+
+  matrix(stack: Stack): TensorView {
+    const rows = stack.parts.reduce((sum, part) => sum + part.rows, 0);
+    const shape = stack.columns === 1 ? [rows] : [rows, stack.columns];
+    return this.#once(stack.name, shape, (pointer) => this.#upload(stack, pointer));
+  }
+
+  constant(name: string, shape: readonly number[], values: () => Float32Array): TensorView {
+    return this.#once(name, shape, (pointer) => {
+      const all = values();
+      for (let first = 0; first < all.length; first += CHUNK_VALUES) {
+        const chunk = all.subarray(first, first + CHUNK_VALUES);
+        this.#send(pointer + BigInt(first * HALF_BYTES), chunk.length, (halves) =>
+          round(chunk, halves, this.#options.type),
+        );
+      }
+    });
+  }
+
+  kvScale(layer: number, kind: KvKind): TensorView {
+    const place = KV_KINDS.length * layer + KV_KINDS.indexOf(kind);
+    const pointer = this.#scales.pointer + BigInt(place * ELEMENT_BYTES.float32);
+    return { pointer, type: 'float32', shape: [1], device: this.#cuda.device };
+  }
+
+  /** [layers × 2]: key and value of layer 0, of layer 1, …; sessions that use them need not be made anew. */
+  setKvScales(scales: Float32Array): void {
+    this.#send(this.#scales.pointer, scales.length * 2, (halves) =>
+      new Float32Array(halves.buffer, halves.byteOffset, scales.length).set(scales),
+    );
+    this.#cuda.synchronize();
+  }
+
+  #once(name: string, shape: readonly number[], fill: (pointer: bigint) => void): TensorView {
+    const known = this.#views.get(name);
+    if (known !== undefined) return known;
+    const { type, onProgress } = this.#options;
+    const memory = this.#cuda.allocate(shape.reduce((product, size) => product * size, HALF_BYTES));
+    fill(memory.pointer);
+    const view = { pointer: memory.pointer, type, shape, device: this.#cuda.device };
+    this.#views.set(name, view);
+    this.bytes += memory.bytes;
+    onProgress(this.bytes);
+    return view;
+  }
+
+  #upload({ parts, columns, plus = 0 }: Stack, pointer: bigint): void {
+    const { type } = this.#options;
+    const step = Math.max(1, Math.floor(CHUNK_VALUES / columns));
+    const scratch = new Float32Array(step * columns);
+    let at = pointer;
+    for (const { tensor, rows } of parts) {
+      for (let first = 0; first < rows; first += step) {
+        const values = Math.min(step, rows - first) * columns;
+        const part = { rows, columns, first };
+        this.#send(at, values, (halves) => {
+          if (this.#source.readHalves !== undefined && plus === 0) {
+            this.#source.readHalves(tensor, { ...part, type }, halves);
+            return;
+          }
+          const floats = scratch.subarray(0, values);
+          this.#source.readRows(tensor, part, floats);
+          if (plus !== 0) for (let i = 0; i < values; i++) floats[i] = (floats[i] ?? 0) + plus;
+          round(floats, halves, type);
+        });
+        at += BigInt(values * HALF_BYTES);
+      }
+    }
+  }
+
+  #send(target: bigint, halves: number, write: (buffer: Uint16Array) => void): void {
+    const buffer = this.#buffers[this.#turn++ % BUFFERS];
+    if (buffer === undefined) throw new RangeError('no buffer to send from');
+    buffer.copied.wait();
+    write(new Uint16Array(buffer.memory.buffer, 0, halves));
+    this.#cuda.toDevice(target, buffer.memory.pointer, halves * HALF_BYTES);
+    buffer.copied.record();
+  }
+}
+
+/** float32 → 16 bits, to the nearest; what is too large for float16 becomes infinite. */
+export function round(values: Float32Array, target: Uint16Array, type: FloatType): void {
+  if (type === 'float16') {
+    new Float16Array(target.buffer, target.byteOffset, values.length).set(values);
+    return;
+  }
+  const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
+  for (let i = 0; i < bits.length; i++) {
+    const word = bits[i] ?? 0;
+    // Half of what is cut off, and one less where the last kept bit is even: ties go to even.
+    target[i] = (word + 0x7fff + ((word >>> 16) & 1)) >>> 16;
+  }
+}

@@ -1,0 +1,73 @@
+/** Runs the steps that need most working memory once, so that what is free afterwards may all be KV cache. Knows no plan. */
+import type { Cuda } from '../runtime/cudart.ts';
+import type { BucketLimits } from './buckets.ts';
+import type { DeviceDraw } from './device-draw.ts';
+import type { PagedDecoder } from './paged-decoder.ts';
+import { layoutOf, packPart } from './plan-inputs.ts';
+import type { Part, PartLimits, PartShape } from './plan-inputs.ts';
+import type { StepMemory } from './step-memory.ts';
+import type { PlanRow } from '../../engine/step-plan.ts';
+
+export interface StepParts {
+  readonly cuda: Cuda;
+  readonly memory: StepMemory;
+  readonly decoder: PagedDecoder;
+  readonly draw: DeviceDraw;
+}
+
+export interface LargestSteps {
+  readonly maxNumSeqs: number;
+  readonly maxStepTokens: number;
+  readonly partLimits: PartLimits;
+  readonly buckets: BucketLimits;
+}
+
+/** Every block is block 0, so a cache of one block is enough. */
+export function runLargestSteps(parts: StepParts, limits: LargestSteps): void {
+  const { maxNumSeqs, maxStepTokens, buckets, partLimits } = limits;
+  const longest = Math.min(maxStepTokens, buckets.maxWidth * partLimits.blockSize);
+  // Prompts of full length until the step is full.
+  const prompts: PlanRow[] = [];
+  for (let left = maxStepTokens; left > 0 && prompts.length < maxNumSeqs; left -= longest) {
+    prompts.push(row(prompts.length, { start: 0, tokens: Math.min(left, longest), buckets }));
+  }
+  runStep(parts, prompts, partLimits);
+  const decodes = Math.min(maxNumSeqs, maxStepTokens);
+  const start = buckets.maxWidth * partLimits.blockSize - 1;
+  runStep(
+    parts,
+    Array.from({ length: decodes }, (_, i) => row(i, { start, tokens: 1, buckets })),
+    partLimits,
+  );
+  if (partLimits.decodesApart) {
+    // As much of the cache as is ever expanded at once.
+    const count = Math.max(1, Math.min(decodes >> 1, Math.floor(partLimits.maxExpanded / (start + 1))));
+    const rows = Array.from({ length: count }, (_, i) => row(i, { start: start - 1, tokens: 2, buckets }));
+    if (count * 2 <= maxStepTokens && start > 1) runStep(parts, rows, partLimits);
+  }
+}
+
+function row(sequence: number, at: { start: number; tokens: number; buckets: BucketLimits }): PlanRow {
+  const blocks = new Int32Array(at.buckets.maxWidth);
+  return { sequence, blocks, start: at.start, ids: new Int32Array(at.tokens), draws: 0, sample: null };
+}
+
+function runStep({ cuda, memory, decoder, draw }: StepParts, rows: readonly PlanRow[], limits: PartLimits): void {
+  const slot = memory.slots[0];
+  if (slot === undefined || rows.length === 0) return;
+  const tokens = rows.reduce((sum, { ids }) => sum + ids.length, 0);
+  const longestTotal = Math.max(...rows.map(({ start, ids }) => start + ids.length));
+  const longestRow = Math.max(...rows.map(({ ids }) => ids.length));
+  const width = Math.ceil(longestTotal / limits.blockSize);
+  const places = rows.map((_, place) => place);
+  const part: Part = { rows: places, tokens, draws: 0, longestRow, longestTotal, width, decode: false };
+  const shape: PartShape = { tokens, sequences: rows.length, width, logits: Math.min(tokens, limits.maxDraws) };
+  const layout = layoutOf(shape, 0);
+  const { maxDraws: drawn } = memory.sizes;
+  packPart(rows, part, { words: slot.words, layout, shape, blockSize: limits.blockSize, drawn, previous: new Map() });
+  slot.floats.fill(1, layout.temperature, layout.end);
+  memory.send(slot, layout.end);
+  decoder.run(shape, layout, part);
+  draw.run('mixed', layout, { first: 0, count: shape.logits });
+  cuda.synchronize();
+}

@@ -1,0 +1,176 @@
+/** Opens a model as a ModelRunner on a GPU: weights, graph, memory as it was measured, KV blocks. Owns no step. */
+import { createHash } from 'node:crypto';
+import type { ModelRunner } from '../../engine/runner.ts';
+import { Xoshiro128 } from '../../sample/random.ts';
+import type { ModelConfig } from '../config.ts';
+import { Cuda, CudaError, whyNoCuda } from '../runtime/cudart.ts';
+import { ortLibrary } from '../runtime/ort-library.ts';
+import { Sampler } from '../sampler.ts';
+import type { BucketLimits } from './buckets.ts';
+import { calibrateKvScales } from './calibrate.ts';
+import { CudaRunner } from './cuda-runner.ts';
+import { DeviceDraw } from './device-draw.ts';
+import { DeviceWeights } from './device-weights.ts';
+import type { HalfSource } from './device-weights.ts';
+import { HostDraw } from './host-draw.ts';
+import { KvBlocks } from './kv-blocks.ts';
+import { blockBytes, blocksThatFit, blockSizeFor, chooseKvType } from './kv-layout.ts';
+import type { KvChoice } from './kv-layout.ts';
+import { runLargestSteps } from './largest-steps.ts';
+import { PagedDecoder } from './paged-decoder.ts';
+import { pagedGraph } from './paged-graph.ts';
+import type { FloatType, KvType, PagedGraphOptions, PagedWeights } from './paged-graph.ts';
+import { wordsOfLargestStep } from './plan-inputs.ts';
+import type { PartLimits } from './plan-inputs.ts';
+import { StepMemory } from './step-memory.ts';
+
+export interface CudaOptions {
+  /** Number of the GPU. */
+  readonly device?: number;
+  readonly maxNumSeqs: number;
+  readonly maxModelLen: number;
+  readonly maxStepTokens: number;
+  /** Tokens of KV cache; null = what the memory allows. */
+  readonly kvCacheTokens: number | null;
+  /** Share of the GPU's memory that this process may fill; by default 0.9. */
+  readonly memoryUtilization?: number;
+  readonly type?: FloatType;
+  readonly kv?: KvChoice;
+  /** By default on. */
+  readonly graphs?: boolean;
+  readonly onProgress?: (progress: { readonly bytes: number; readonly totalBytes: number }) => void;
+}
+
+/** CUDA graphs of decode steps: about 550 nodes each in a model of 32 layers. */
+const MAX_GRAPHS = 96;
+/** Rows of logits at once beyond one for each sequence: verified drafts come in further parts. */
+const LEAST_LOGITS = 64;
+/** Tokens of a quantized cache expanded at once. */
+const MAX_EXPANDED = 65_536;
+/** Rows of logits that the host draws from at once. */
+const HOST_ROWS = 16;
+
+/** Throws with what is missing: no driver, no provider, too little memory. `source` is read completely here. */
+export function openCudaRunner(config: ModelConfig, source: HalfSource, options: CudaOptions): ModelRunner {
+  const problem = whyNoCuda();
+  if (problem !== null) throw new CudaError(`no GPU can be used: ${problem}; --device cpu serves without one`);
+  const cuda = new Cuda(options.device ?? 0);
+  const cleanup: (() => void)[] = [() => cuda.release()];
+  const free = (): void => cleanup.toReversed().forEach((step) => step());
+  try {
+    return open(config, source, { ...options, cuda, cleanup, free });
+  } catch (error) {
+    try {
+      free();
+    } catch {
+      // A lost device cannot free anything either; the first error says more.
+    }
+    throw error;
+  }
+}
+
+interface Opening extends CudaOptions {
+  readonly cuda: Cuda;
+  readonly cleanup: (() => void)[];
+  readonly free: () => void;
+}
+
+function open(config: ModelConfig, source: HalfSource, opening: Opening): CudaRunner {
+  const { cuda, cleanup, maxNumSeqs, maxStepTokens, kvCacheTokens, memoryUtilization = 0.9 } = opening;
+  const maxModelLen = Math.min(opening.maxModelLen, config.maxPositions);
+  const { vocabSize, eosIds, headDim, layers, kvHeads } = config;
+  const blockSize = blockSizeFor(headDim);
+  const type = opening.type ?? 'float16';
+  const kvType = chooseKvType(config, {
+    choice: opening.kv ?? 'auto',
+    type,
+    computeCapability: cuda.computeCapability,
+  });
+  const buckets: BucketLimits = { maxRows: maxNumSeqs, maxWidth: Math.ceil(maxModelLen / blockSize) };
+  const maxLogits = Math.max(1, Math.min(maxStepTokens, Math.max(maxNumSeqs, LEAST_LOGITS)));
+  const decodesApart = kvType === 'float8e4m3fn';
+  const partLimits: PartLimits = { maxDraws: maxLogits, decodesApart, maxExpanded: MAX_EXPANDED, blockSize };
+  const words = wordsOfLargestStep({ maxStepTokens, maxNumSeqs, maxDraws: maxLogits, maxWidth: buckets.maxWidth });
+  const memory = new StepMemory(cuda, { words, maxLogits, maxDraws: maxStepTokens + maxNumSeqs, vocabSize });
+  cleanup.push(() => memory.free());
+  const graphOptions = { config, type, kvType, blockSize, words: memory.length, maxModelLen };
+  const { weights, graph } = loadWeights(cuda, source, { ...graphOptions, onProgress: opening.onProgress });
+  const kvShape = { layers, blockSize, kvHeads, headDim, type: kvType };
+  const probe = new KvBlocks(cuda, { ...kvShape, blocks: 1 });
+  const decoder = new PagedDecoder(graph, { cuda, memory, kv: probe });
+  cleanup.push(() => decoder.release());
+  const draw = new DeviceDraw(cuda, memory);
+  cleanup.push(() => draw.release());
+  runLargestSteps({ cuda, memory, decoder, draw }, { maxNumSeqs, maxStepTokens, partLimits, buckets });
+  const { free: freeBytes, total: totalBytes } = cuda.memory();
+  const bytesPerBlock = 2 * layers * blockBytes(config, kvType, blockSize);
+  const blocks = blocksThatFit({
+    ...{ totalBytes, freeBytes, utilization: memoryUtilization, bytesPerBlock, blockSize },
+    ...{ maxModelLen, maxNumSeqs, kvCacheTokens },
+  });
+  const kv = new KvBlocks(cuda, { ...kvShape, blocks });
+  decoder.useKv(kv);
+  probe.free();
+  if (decodesApart)
+    calibrateKvScales({ cuda, memory, decoder, kv, weights }, { vocabSize, maxStepTokens, maxModelLen });
+  const sampler = new Sampler({ vocabSize, maxRows: HOST_ROWS });
+  const hostDraw = new HostDraw(cuda, memory, { sampler, chunk: HOST_ROWS });
+  cleanup.push(() => hostDraw.free());
+  const layout = { kind: 'blocks', blocks, blockSize, capacityTokens: blocks * blockSize } as const;
+  const fingerprint = fingerprintOf(config, source, { type, kvType });
+  return new CudaRunner({
+    info: { vocabSize, maxModelLen, maxNumSeqs, maxStepTokens, kv: layout, eosIds, fingerprint },
+    ...{ cuda, memory, decoder, draw, hostDraw, kv, partLimits, maxGraphs: MAX_GRAPHS },
+    buckets: (opening.graphs ?? true) ? buckets : null,
+    random: Xoshiro128.fromEntropy(),
+    onDispose: opening.free,
+  });
+}
+
+interface Loading extends PagedGraphOptions {
+  readonly onProgress: CudaOptions['onProgress'] | undefined;
+}
+
+function loadWeights(
+  cuda: Cuda,
+  source: HalfSource,
+  { onProgress = () => {}, ...options }: Loading,
+): { weights: DeviceWeights; graph: ReturnType<typeof pagedGraph> } {
+  const totalBytes = weightBytes(options);
+  const { free } = cuda.memory();
+  if (totalBytes > free) {
+    const gigabytes = (bytes: number): string => (bytes / 1e9).toFixed(1);
+    throw new RangeError(
+      `the weights need ${gigabytes(totalBytes)} GB of GPU memory, ${gigabytes(free)} GB are free: take a smaller model or a larger GPU`,
+    );
+  }
+  const { layers } = options.config;
+  const progress = (bytes: number): void => onProgress({ bytes, totalBytes });
+  const weights = new DeviceWeights(cuda, source, { type: options.type, layers, onProgress: progress });
+  return { weights, graph: pagedGraph(options, weights) };
+}
+
+/** What the graph will ask for, without reading it. */
+function weightBytes(options: PagedGraphOptions): number {
+  const sizes = new Map<string, number>();
+  const note = (name: string, shape: readonly number[]) => {
+    sizes.set(
+      name,
+      shape.reduce((product, size) => product * size, 2),
+    );
+    return { pointer: 0n, type: options.type, shape };
+  };
+  const planning: PagedWeights = {
+    matrix: ({ name, parts, columns }) => note(name, [parts.reduce((sum, { rows }) => sum + rows, 0), columns]),
+    constant: note,
+    kvScale: () => ({ pointer: 0n, type: 'float32', shape: [1] }),
+  };
+  pagedGraph(options, planning);
+  return [...sizes.values()].reduce((sum, bytes) => sum + bytes, 0);
+}
+
+function fingerprintOf(config: ModelConfig, source: HalfSource, format: { type: FloatType; kvType: KvType }): string {
+  const formats = [format.type, `kv-${format.kvType}`, `ort-cuda-${ortLibrary().version}`];
+  const parts = [JSON.stringify(config), source.identity, ...formats];
+  return createHash('sha256').update(parts.join('\n')).digest('hex').slice(0, 16);
+}

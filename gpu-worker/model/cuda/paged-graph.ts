@@ -1,0 +1,245 @@
+/**
+ * The whole decoder as one graph in ONNX Runtime's CUDA kernels: packed tokens of any number of sequences through
+ * PagedAttention over KV blocks, logits for the rows asked for. Knows no runs and no memory.
+ */
+import type { LayerAttention, ModelConfig } from '../config.ts';
+import { afterLastLayer, beforeFirstLayer, betweenLayers } from '../graph/decoder.ts';
+import type { DecoderParts, LayerInput, LayerOutput, LinearSpec } from '../graph/decoder.ts';
+import { GraphBuilder, NONE } from '../graph/graph-builder.ts';
+import type { Attribute, Value } from '../graph/graph-builder.ts';
+import { rotaryTables } from '../graph/rotary.ts';
+import { StandardParts } from '../graph/standard-parts.ts';
+import type { Rope } from '../rope-config.ts';
+import { ELEMENT_TYPES } from '../runtime/ort-api.ts';
+import type { TensorView } from '../runtime/session.ts';
+import type { Stack } from '../weight-store.ts';
+
+/** Number format of weights and activations. */
+export type FloatType = 'float16' | 'bfloat16';
+/** Number format of keys and values in the cache. */
+export type KvType = FloatType | 'float8e4m3fn';
+
+/** Weights where the GPU reads them. */
+export interface PagedWeights {
+  /** [rows, columns], or [rows] when `columns` is 1. */
+  matrix(stack: Stack): TensorView;
+  /** Computed values in the format of the weights; equal names are one tensor. */
+  constant(name: string, shape: readonly number[], values: () => Float32Array): TensorView;
+  /** float32 [1]: what a stored key or value is multiplied by when it is read. Only for quantized caches. */
+  kvScale(layer: number, kind: KvKind): TensorView;
+}
+
+export interface PagedGraphOptions {
+  readonly config: ModelConfig;
+  readonly type: FloatType;
+  readonly kvType: KvType;
+  /** Tokens of a KV block. */
+  readonly blockSize: number;
+  /** Length of the input `words`. */
+  readonly words: number;
+  /** Positions that the rotary tables cover. */
+  readonly maxModelLen: number;
+}
+
+export interface PagedGraph {
+  readonly model: Uint8Array;
+  readonly initializers: ReadonlyMap<string, TensorView>;
+}
+
+export const KV_KINDS = ['key', 'value'] as const;
+export type KvKind = (typeof KV_KINDS)[number];
+
+/** Inputs and outputs that are a layer's cache; the output is to be bound to the input's memory. */
+export const cacheInput = (kind: KvKind, layer: number): string => `${kind}_cache.${layer}`;
+export const cacheOutput = (kind: KvKind, layer: number): string => `${kind}_cache_out.${layer}`;
+
+/**
+ * T = tokens, B = sequences, W = blocks of the longest, R = rows of logits. Inputs, int32: words [words]; index [T],
+ * where in `words` each token id stands; cumulative [B + 1], tokens before each sequence; past [B], tokens already in
+ * KV; block_table [B, W]; slots [T], where each token's key and value go (block × block size + offset), −1 = nowhere;
+ * rows [R] into T; bounds [3] in host memory: the most tokens of a sequence, the longest total, 0. And the caches
+ * [blocks, block size, kvHeads, headDim]. Outputs: logits float32 [R, V] and the caches.
+ */
+export function pagedGraph(options: PagedGraphOptions, weights: PagedWeights): PagedGraph {
+  const { config } = options;
+  const parts = new PagedParts(options, weights);
+  parts.inputs();
+  let at = beforeFirstLayer(config, parts);
+  for (let layer = 0; layer + 1 < config.layers; layer++) {
+    at = betweenLayers(config, parts, { ...parts.attend(at, layer), layer });
+  }
+  const { attended, residual } = parts.attend(at, config.layers - 1);
+  // What follows the last attention is needed for few tokens of a prompt.
+  const chosen = { attended: parts.select(attended), residual: parts.select(residual) };
+  return parts.finish(afterLastLayer(config, parts, chosen));
+}
+
+class PagedParts extends StandardParts implements DecoderParts {
+  readonly #options: PagedGraphOptions;
+  readonly #weights: PagedWeights;
+  readonly #initializers = new Map<string, TensorView>();
+  /** Of the attention that comes next; its kernel does them beside the rotation. */
+  #headNorms: { readonly query: Stack; readonly key: Stack } | null = null;
+
+  constructor(options: PagedGraphOptions, weights: PagedWeights) {
+    super(new GraphBuilder('paged'), options.config);
+    this.#options = options;
+    this.#weights = weights;
+  }
+
+  inputs(): void {
+    const shapes = {
+      words: [this.#options.words],
+      index: ['T'],
+      cumulative: ['B1'],
+      past: ['B'],
+      block_table: ['B', 'W'],
+      slots: ['T'],
+      rows: ['R'],
+      bounds: [3],
+    };
+    for (const [name, shape] of Object.entries(shapes)) this.graph.input(name, 'int32', shape);
+  }
+
+  /** The attention of one layer. */
+  attend({ qkv, residual }: LayerInput, layer: number): LayerOutput {
+    const { kvType, blockSize } = this.#options;
+    const { kvHeads, headDim } = this.config;
+    const shape = ['blocks', blockSize, kvHeads, headDim];
+    const caches = KV_KINDS.map((kind) => this.graph.input(cacheInput(kind, layer), kvType, shape));
+    for (const kind of KV_KINDS) this.graph.output(cacheOutput(kind, layer), kvType, shape);
+    const scales = KV_KINDS.map((kind) =>
+      kvType === 'float8e4m3fn' ? this.#external(`${kind}_scale.${layer}`, this.#weights.kvScale(layer, kind)) : NONE,
+    );
+    const norms = this.#headNorms;
+    this.#headNorms = null;
+    const gammas = norms === null ? [NONE, NONE] : [this.#matrix(norms.query), this.#matrix(norms.key)];
+    const { rope } = attentionOf(this.config, layer);
+    const lengths = ['cumulative', 'past', 'block_table'];
+    const attended = this.graph.fresh();
+    this.graph.node({
+      op: 'PagedAttention',
+      domain: 'com.microsoft',
+      inputs: [
+        qkv,
+        NONE,
+        NONE,
+        ...caches,
+        ...lengths,
+        ...this.#rotary(rope),
+        'slots',
+        NONE,
+        ...gammas,
+        ...scales,
+        'bounds',
+      ],
+      attributes: this.#attentionAttributes(layer),
+      outputs: [attended, ...KV_KINDS.map((kind) => cacheOutput(kind, layer))],
+    });
+    return { attended, residual };
+  }
+
+  override normHeads(packed: Value, gammas: { readonly query: Stack; readonly key: Stack }): Value {
+    this.#headNorms = gammas;
+    return packed;
+  }
+
+  select(value: Value): Value {
+    return this.graph.node({ op: 'Gather', inputs: [value, 'rows'] });
+  }
+
+  finish(logits: Value): PagedGraph {
+    const attributes = { to: ELEMENT_TYPES.float32 };
+    this.graph.node({ op: 'Cast', inputs: [logits], attributes, outputs: ['logits'] });
+    this.graph.output('logits', 'float32', ['R', this.config.vocabSize]);
+    return { model: this.graph.encode(), initializers: this.#initializers };
+  }
+
+  embed(table: Stack): Value {
+    const ids = this.graph.node({ op: 'Gather', inputs: ['words', 'index'] });
+    return this.graph.node({ op: 'Gather', inputs: [this.#matrix(table), ids] });
+  }
+
+  linear(input: Value, { weight, bias }: LinearSpec): Value {
+    const inputs = [input, this.#matrix(weight), ...(bias === null ? [] : [this.#matrix(bias)])];
+    return this.graph.node({ op: 'Gemm', inputs, attributes: { transB: 1 } });
+  }
+
+  norm(input: Value, gamma: Stack): Value {
+    const attributes = { axis: -1, epsilon: { float: this.config.normEpsilon } };
+    return this.graph.node({ op: 'SimplifiedLayerNormalization', inputs: [input, this.#matrix(gamma)], attributes });
+  }
+
+  addNorm(input: Value, residual: Value, gamma: Stack): { normed: Value; sum: Value } {
+    const [normed, sum] = [this.graph.fresh(), this.graph.fresh()];
+    this.graph.node({
+      op: 'SkipSimplifiedLayerNormalization',
+      domain: 'com.microsoft',
+      inputs: [input, residual, this.#matrix(gamma)],
+      attributes: { epsilon: { float: this.config.normEpsilon } },
+      outputs: [normed, NONE, NONE, sum],
+    });
+    return { normed, sum };
+  }
+
+  gatedSilu(gate: Value, up: Value): Value {
+    const attributes = { alpha: { float: 1 } };
+    const silu = this.graph.node({ op: 'QuickGelu', domain: 'com.microsoft', inputs: [gate], attributes });
+    return this.graph.node({ op: 'Mul', inputs: [silu, up] });
+  }
+
+  protected scalar(value: number): Value {
+    const name = `scalar.${value}`;
+    return this.#external(
+      name,
+      this.#weights.constant(name, [1], () => Float32Array.of(value)),
+    );
+  }
+
+  /** Cosines and sines [positions, rotated dimensions / 2]. */
+  #rotary(rope: Rope | null): readonly Value[] {
+    if (rope === null) return [NONE, NONE];
+    const { maxModelLen } = this.#options;
+    const kind = this.config.attention.findIndex((attention) => attention.rope === rope);
+    return (['cos', 'sin'] as const).map((part) => {
+      const name = `${part}.${kind}`;
+      const values = (): Float32Array => rotaryTables(rope, maxModelLen)[part];
+      return this.#external(name, this.#weights.constant(name, [maxModelLen, rope.dims / 2], values));
+    });
+  }
+
+  #attentionAttributes(layer: number): Record<string, Attribute> {
+    const { heads, kvHeads, attentionScale, attentionSoftcap, normEpsilon } = this.config;
+    const { window, rope } = attentionOf(this.config, layer);
+    const quantized = this.#options.kvType === 'float8e4m3fn';
+    return {
+      num_heads: heads,
+      kv_num_heads: kvHeads,
+      scale: { float: attentionScale },
+      do_rotary: rope === null ? 0 : 1,
+      rotary_interleaved: 0,
+      qk_norm_epsilon: { float: normEpsilon },
+      ...(window === null ? {} : { local_window_size: window }),
+      ...(attentionSoftcap === null ? {} : { softcap: { float: attentionSoftcap } }),
+      ...(quantized ? { k_quant_type: 'PER_TENSOR', v_quant_type: 'PER_TENSOR' } : {}),
+    };
+  }
+
+  #matrix(stack: Stack): Value {
+    return this.#external(stack.name, this.#weights.matrix(stack));
+  }
+
+  #external(name: string, view: TensorView): Value {
+    if (!this.#initializers.has(name)) {
+      this.#initializers.set(name, view);
+      this.graph.external(name, view.type, view.shape);
+    }
+    return name;
+  }
+}
+
+function attentionOf(config: ModelConfig, layer: number): LayerAttention {
+  const attention = config.attention[layer];
+  if (attention === undefined) throw new RangeError(`the model has no layer ${layer}`);
+  return attention;
+}
