@@ -21,7 +21,7 @@ export interface WithStaticPrompt {
   readonly prompt: StaticPrompt;
 }
 
-const CACHE_MS = 30_000;
+const CACHE_MS = 10_000;
 /** After a failure, and before an unknown id is looked for again. */
 const RETRY_MS = 1_000;
 const CACHE_CHARS = 4_000_000;
