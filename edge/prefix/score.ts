@@ -22,10 +22,10 @@ export const DEFAULT_PACE = 2_000;
  * too. Load now, in sequences per place, shows bursts; what went there lately shows who is always first.
  */
 const NOW = { from: 1.3, to: 1.5 };
-const LATELY = { from: 1, to: 1.25 };
+const LATELY = { from: 0.9, to: 1.15 };
 /** So many sequences more than the mean are no overload. */
 const LOAD_ALLOWANCE = 4;
-const RECENT_ALLOWANCE = 3;
+const RECENT_ALLOWANCE = 4;
 /** Computing a token that another worker holds takes its time from those who come later: part of it that counts. */
 const WORK_WEIGHT = 0.5;
 /**
