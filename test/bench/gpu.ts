@@ -1,0 +1,160 @@
+/** `npm run bench:gpu`: the Llama-3-8B shape with random weights on one GPU, through the engine. Arguments and order only. */
+import { execFileSync } from 'node:child_process';
+import { performance } from 'node:perf_hooks';
+import { parseArgs } from 'node:util';
+import { openCudaRunner } from '../../gpu-worker/model/cuda/open-cuda.ts';
+import { decodeFloorMs } from './gpu/ceiling.ts';
+import { GpuBench } from './gpu/measures.ts';
+import type { DecodeFigure, ThroughputFigure } from './gpu/measures.ts';
+import { llama8b, randomHalves } from './gpu/random-halves.ts';
+import { formatTable } from './table.ts';
+
+const HELP = `npm run bench:gpu -- [flags]
+  --kv        auto, float16 or fp8 [auto]
+  --graphs    CUDA graphs: true or false [true]
+  --layers    of the model [32]
+  --only      decode, throughput, long or first, by comma [all]
+  --dollars   an hour of this GPU, for the cost per million output tokens [3]`;
+
+const { values } = parseArgs({
+  options: {
+    kv: { type: 'string', default: 'auto' },
+    graphs: { type: 'string', default: 'true' },
+    layers: { type: 'string', default: '32' },
+    only: { type: 'string', default: 'decode,throughput,long,first' },
+    dollars: { type: 'string', default: '3' },
+    help: { type: 'boolean', short: 'h' },
+  },
+});
+
+/** Must, and vLLM 0.26.0 (bf16) on one H200. */
+const DECODE_MUST: Readonly<Record<number, readonly [must: number, vllm: number]>> = {
+  1: [5.2, 4.88],
+  16: [5.3, 5.04],
+  64: [6, 5.71],
+  256: [10.8, 10.22],
+  1024: [37, 33.2],
+};
+const THROUGHPUT = [
+  { requests: 1000, prompt: 16, output: 128, must: 25_000, only: 'throughput' },
+  { requests: 2000, prompt: 128, output: 128, must: 15_500, only: 'throughput' },
+  { requests: 500, prompt: 1000, output: 1000, must: 9000, only: 'long' },
+];
+const CONTEXT = 128;
+
+function main(): void {
+  const { kv, only } = values;
+  if (kv !== 'auto' && kv !== 'float16' && kv !== 'fp8') throw new Error(`--kv is "${kv}": auto, float16 or fp8`);
+  const config = llama8b(Number(values.layers));
+  const show = (text: string): void => void process.stderr.write(`${text}\n`);
+  const source = randomHalves();
+  const begin = performance.now();
+  const runner = openCudaRunner(config, source, {
+    ...{ maxNumSeqs: 1024, maxModelLen: 2048, maxStepTokens: 8192, kvCacheTokens: null },
+    ...{ kv, graphs: values.graphs === 'true' },
+  });
+  const openSeconds = (performance.now() - begin) / 1000;
+  show(`opened in ${openSeconds.toFixed(1)} s: ${JSON.stringify(runner.info.kv)}`);
+  const bench = new GpuBench(runner);
+  const decodes: DecodeFigure[] = [];
+  const throughputs: ThroughputFigure[] = [];
+  let firstTokenMs: number | null = null;
+  const wants = (name: string): boolean => only.split(',').includes(name);
+  if (wants('decode')) {
+    for (const batch of Object.keys(DECODE_MUST).map(Number)) {
+      const figure = bench.decode(batch, { context: CONTEXT, steps: 40 });
+      decodes.push(figure);
+      show(JSON.stringify(figure));
+    }
+  }
+  if (wants('first')) {
+    firstTokenMs = bench.firstToken(16, 10);
+    show(`first token ${firstTokenMs.toFixed(2)} ms`);
+  }
+  for (const { requests, prompt, output, only: name } of THROUGHPUT) {
+    if (!wants(name)) continue;
+    const figure = bench.throughput(requests, prompt, output);
+    throughputs.push(figure);
+    show(JSON.stringify(figure));
+  }
+  runner.dispose();
+  print({ decodes, throughputs, firstTokenMs, openSeconds }, config);
+}
+
+interface Measured {
+  readonly decodes: readonly DecodeFigure[];
+  readonly throughputs: readonly ThroughputFigure[];
+  readonly firstTokenMs: number | null;
+  readonly openSeconds: number;
+}
+
+function print(
+  { decodes, throughputs, firstTokenMs, openSeconds }: Measured,
+  config: ReturnType<typeof llama8b>,
+): void {
+  const dollars = Number(values.dollars);
+  const rows: string[][] = [];
+  const add = (...cells: string[]): void => void rows.push(cells);
+  const kvBytes = values.kv === 'float16' ? 2 : 1;
+  for (const each of decodes) {
+    const [must = NaN, vllm = NaN] = DECODE_MUST[each.batch] ?? [];
+    const floor = decodeFloorMs(config, { ...each, kvBytes });
+    const rate = `${Math.round(each.tokensPerSecond)} tok/s, GPU ${each.gpuMs.toFixed(2)} ms, busy ${(100 * each.busy).toFixed(0)} %`;
+    add(
+      `decode step, batch ${each.batch}`,
+      `${each.stepMs.toFixed(2)} ms`,
+      `≤ ${must}`,
+      verdict(each.stepMs <= must),
+      `vLLM ${vllm}, floor ${floor.toFixed(2)}; ${rate}`,
+    );
+  }
+  throughputs.forEach((each) => {
+    const must = THROUGHPUT.find(({ requests }) => requests === each.requests)?.must ?? NaN;
+    const cost = (dollars / 3600 / each.tokensPerSecond) * 1e6;
+    add(
+      ...[
+        `${each.requests} requests ${each.promptTokens}/${each.outputTokens}`,
+        `${Math.round(each.tokensPerSecond)} tok/s`,
+      ],
+      ...[
+        `≥ ${must}`,
+        verdict(each.tokensPerSecond >= must),
+        `$${cost.toFixed(3)} per 1M output tokens at $${dollars}/h`,
+      ],
+    );
+  });
+  if (firstTokenMs !== null)
+    add('first token, 16 in', `${firstTokenMs.toFixed(2)} ms`, '≤ 12', verdict(firstTokenMs <= 12), '');
+  add('open, random weights', `${openSeconds.toFixed(1)} s`, '', '', '');
+  const columns = ['measure', 'figure', 'must', '', 'beside it'].map((title) => ({ title, align: 'left' }) as const);
+  console.log(`\n${gpuName()}; musts and vLLM's figures are of one H200\n\n${formatTable(columns, rows)}\n`);
+  console.log(
+    JSON.stringify({
+      bench: 'gpu',
+      date: new Date().toISOString(),
+      gpu: gpuName(),
+      parameters: values,
+      decodes,
+      throughputs,
+      firstTokenMs,
+      openSeconds,
+    }),
+  );
+}
+
+function verdict(met: boolean): string {
+  return met ? 'met' : 'missed';
+}
+
+function gpuName(): string {
+  try {
+    return execFileSync('nvidia-smi', ['--query-gpu=name,driver_version', '--format=csv,noheader'], {
+      encoding: 'utf8',
+    }).trim();
+  } catch {
+    return 'unknown GPU';
+  }
+}
+
+if (values.help === true) console.log(HELP);
+else main();

@@ -1,0 +1,53 @@
+/** Weights of a real model's shape, random and different in every tensor, as fast as memory can be copied. Knows no GPU. */
+import { createHash } from 'node:crypto';
+import { parseModelConfig } from '../../../gpu-worker/model/config.ts';
+import type { ModelConfig } from '../../../gpu-worker/model/config.ts';
+import type { HalfSource } from '../../../gpu-worker/model/cuda/device-weights.ts';
+
+/** config.json contents of meta-llama/Meta-Llama-3-8B. */
+const LLAMA_3_8B = {
+  ...{ model_type: 'llama', vocab_size: 128_256, hidden_size: 4096, intermediate_size: 14_336 },
+  ...{ num_hidden_layers: 32, num_attention_heads: 32, num_key_value_heads: 8, max_position_embeddings: 8192 },
+  ...{ rms_norm_eps: 1e-5, rope_theta: 500_000, tie_word_embeddings: false },
+};
+
+/** `layers` and `vocab` shrink it, for smoke runs. */
+export function llama8b(layers: number): ModelConfig {
+  return parseModelConfig({ ...LLAMA_3_8B, num_hidden_layers: layers }, undefined);
+}
+
+/** Random values that tensors are cut from, each at places of its own. */
+const POOL_VALUES = 1 << 26;
+const ONE = 0x3c00;
+/** Uniform in ±0.035: standard deviation 0.02. */
+const SPAN = 0.0346;
+
+export function randomHalves(): HalfSource {
+  const pool = randomPool();
+  return {
+    identity: 'random-halves',
+    close: () => {},
+    readRows: () => {
+      throw new Error('read as halves');
+    },
+    readHalves: (name, { first }, target) => {
+      if (name.includes('norm')) {
+        target.fill(ONE);
+        return;
+      }
+      const key = createHash('sha256').update(`${name} ${first}`).digest().readUInt32LE(0);
+      const start = key % (POOL_VALUES - target.length);
+      target.set(pool.subarray(start, start + target.length));
+    },
+  };
+}
+
+function randomPool(): Uint16Array {
+  const pool = new Float16Array(POOL_VALUES);
+  let state = 12_345;
+  for (let i = 0; i < POOL_VALUES; i++) {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) | 0;
+    pool[i] = (state / 2 ** 31) * SPAN;
+  }
+  return new Uint16Array(pool.buffer);
+}

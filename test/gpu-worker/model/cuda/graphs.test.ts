@@ -1,0 +1,121 @@
+/** The graphs for the GPU as far as a CPU can tell: types and shapes of the whole model, and the draws themselves. */
+import { readdirSync } from 'node:fs';
+import { expect, test } from 'vitest';
+import { readModelConfig } from '../../../../gpu-worker/model/config.ts';
+import { greedyDrawGraph, mixedDrawGraph } from '../../../../gpu-worker/model/cuda/draw-graphs.ts';
+import { pagedGraph } from '../../../../gpu-worker/model/cuda/paged-graph.ts';
+import type { PagedWeights } from '../../../../gpu-worker/model/cuda/paged-graph.ts';
+import { Memory } from '../../../../gpu-worker/model/runtime/memory.ts';
+import type { ElementType } from '../../../../gpu-worker/model/runtime/ort-api.ts';
+import { Session } from '../../../../gpu-worker/model/runtime/session.ts';
+import { fixture } from '../plans.ts';
+
+const MODELS = ['millrace-mini', 'tiny-llama', ...readdirSync(fixture('families')).map((name) => `families/${name}`)];
+
+/** Tensors that nobody reads. */
+function emptyWeights(type: ElementType): PagedWeights {
+  const { pointer } = Memory.allocate(1 << 30);
+  return {
+    matrix: ({ parts, columns }) => {
+      const rows = parts.reduce((sum, part) => sum + part.rows, 0);
+      return { pointer, type, shape: columns === 1 ? [rows] : [rows, columns] };
+    },
+    constant: (_, shape) => ({ pointer, type, shape }),
+    kvScale: () => ({ pointer, type: 'float32', shape: [1] }),
+  };
+}
+
+// A graph that is wrong in itself fails before kernels are looked for. With float16 the CPU would insert casts first.
+test.each(MODELS)('%s: the graph is sound, what is missing here is a CUDA kernel', (name) => {
+  const config = readModelConfig(fixture(name));
+  for (const kvType of ['bfloat16', 'float8e4m3fn'] as const) {
+    const options = { config, type: 'bfloat16', kvType, blockSize: 256, words: 1000, maxModelLen: 64 } as const;
+    const { model, initializers } = pagedGraph(options, emptyWeights('bfloat16'));
+    expect(() => new Session(model, { threads: 1, initializers })).toThrow(/Could not find an implementation for/);
+  }
+});
+
+interface Drawn {
+  readonly tokens: number[];
+  readonly checks: number[];
+}
+
+function draw(
+  model: Uint8Array,
+  logits: readonly number[][],
+  inputs: Readonly<Record<string, readonly number[]>>,
+): Drawn {
+  const rows = logits.length;
+  const columns = logits[0]?.length ?? 0;
+  const session = new Session(model, { threads: 1, initializers: new Map() });
+  const binding = session.bind();
+  const memory = Memory.allocate(4 * (rows * (columns + 8) + 64));
+  let at = 0;
+  const place = (values: readonly number[], type: 'float32' | 'int32', shape: readonly number[]) => {
+    const view = { pointer: memory.pointer + BigInt(4 * at), type, shape };
+    const target = type === 'float32' ? Float32Array : Int32Array;
+    const array = new target(memory.buffer, 4 * at, values.length);
+    array.set(values);
+    at += values.length;
+    return { view, array };
+  };
+  binding.input('logits', place(logits.flat(), 'float32', [rows, columns]).view);
+  for (const [name, values] of Object.entries(inputs)) binding.input(name, place(values, 'float32', [rows, 1]).view);
+  const tokens = place(new Array(rows).fill(-1), 'int32', [rows]);
+  const checks = place(new Array(rows).fill(-1), 'float32', [rows, 1]);
+  binding.output('token', tokens.view);
+  binding.output('check', checks.view);
+  binding.run();
+  const result = { tokens: [...tokens.array], checks: [...checks.array] };
+  binding.release();
+  session.release();
+  memory.free();
+  return result;
+}
+
+const VOCAB = 700;
+/** Row r: token (r × 37) % V is likeliest, all others equal. */
+const peaked = (rows: number): number[][] =>
+  Array.from({ length: rows }, (_, r) => Array.from({ length: VOCAB }, (_, id) => (id === (r * 37) % VOCAB ? 3 : 0)));
+
+test('greedy draws the likeliest and tells its logit', () => {
+  const { tokens, checks } = draw(greedyDrawGraph(VOCAB), peaked(5), {});
+  expect(tokens).toEqual([0, 37, 74, 111, 148]);
+  expect(checks).toEqual([3, 3, 3, 3, 3]);
+});
+
+test('mixed draws each row as its temperature says', () => {
+  const flat = Array.from({ length: VOCAB }, () => 1);
+  const logits = [...peaked(2), flat, flat];
+  const uniforms = { block_uniform: [0.999, 0.999, 0.999, 1e-6], token_uniform: [0.5, 0.5, 1e-6, 0.9999] };
+  const { tokens } = draw(mixedDrawGraph(VOCAB), logits, { temperature: [0, 0, 1, 0.5], ...uniforms });
+  // Greedy twice; the first token of the last block of 256; the last of the first.
+  expect(tokens).toEqual([0, 37, 512, 255]);
+});
+
+test('mixed follows the softmax at the temperature', () => {
+  const rows = 4000;
+  const temperature = 0.5;
+  const logits = Array.from({ length: VOCAB }, (_, id) => Math.sin(id) - id / 200);
+  const uniform = (seed: number) => Array.from({ length: rows }, (_, i) => ((i * seed + 0.5) % rows) / rows);
+  const inputs = {
+    temperature: new Array<number>(rows).fill(temperature),
+    block_uniform: uniform(1),
+    token_uniform: uniform(1237),
+  };
+  const { tokens } = draw(mixedDrawGraph(VOCAB), new Array<number[]>(rows).fill(logits), inputs);
+  const weights = logits.map((logit) => Math.exp(logit / temperature));
+  const total = weights.reduce((sum, weight) => sum + weight, 0);
+  const counts = new Array<number>(VOCAB).fill(0);
+  for (const token of tokens) counts[token] = (counts[token] ?? 0) + 1;
+  // Evenly spread uniforms: every likely token comes as often as it should, within sampling's reach.
+  weights.forEach((weight, id) => {
+    const expected = (rows * weight) / total;
+    if (expected > 40) expect(Math.abs((counts[id] ?? 0) - expected)).toBeLessThan(5 * Math.sqrt(expected));
+  });
+});
+
+test.each([NaN, Infinity])('a model that gives %d shows in the check', (value) => {
+  const { checks } = draw(greedyDrawGraph(VOCAB), [new Array<number>(VOCAB).fill(value)], {});
+  expect(checks).toEqual([value]);
+});

@@ -1,0 +1,150 @@
+/** What is held against transformers for one model and KV type. Prints nothing. */
+import { readModelConfig } from '../../gpu-worker/model/config.ts';
+import type { ModelRunner } from '../../gpu-worker/engine/runner.ts';
+import type { StepResult } from '../../gpu-worker/engine/step-plan.ts';
+import { openCudaRunner } from '../../gpu-worker/model/cuda/open-cuda.ts';
+import type { KvChoice } from '../../gpu-worker/model/cuda/kv-layout.ts';
+import { openSafetensors } from '../../gpu-worker/model/safetensors.ts';
+import type { GoldenModel, LogitsCase } from './goldens.ts';
+import { GREEDY, PagedDriver } from './paged-driver.ts';
+import type { DrivenRow } from './paged-driver.ts';
+
+export interface ModelChecks {
+  readonly model: string;
+  readonly kv: KvChoice;
+  /** Largest difference of a log probability among the 20 likeliest, relative to the largest logit. */
+  readonly logitsError: number | null;
+  readonly allowed: number;
+  /** Greedy continuations equal to float32's, of how many. */
+  readonly equal: readonly [number, number] | null;
+  /** Where they part: the largest lead, in float32 log probabilities of this runner, of its token over the expected one. */
+  readonly largestMargin: number | null;
+  readonly alone: readonly [number, number] | null;
+  readonly withoutGraphs: readonly [number, number] | null;
+  readonly error: string | null;
+  readonly passed: boolean;
+}
+
+/** float16 has 11 bits, float8e4m3fn 4: errors of a few roundings, relative to the largest logit. */
+const ALLOWED: Readonly<Record<KvChoice, number>> = { auto: 0.1, float16: 0.02, fp8: 0.1 };
+/** Greedy texts part where two tokens are nearly as likely. */
+const MAX_MARGIN = 0.5;
+const CHUNKS = [7, 1000];
+const ALONE = 8;
+const CAPACITY = 256;
+
+export function checkModel(model: GoldenModel, kv: KvChoice): ModelChecks {
+  const allowed = ALLOWED[kv];
+  const none = { logitsError: null, equal: null, largestMargin: null, alone: null, withoutGraphs: null };
+  try {
+    const checked = check(model, kv);
+    const passed =
+      (checked.logitsError ?? Infinity) <= allowed &&
+      (checked.largestMargin === null || checked.largestMargin <= MAX_MARGIN);
+    return { model: model.name, kv, allowed, error: null, passed, ...checked };
+  } catch (error) {
+    return { model: model.name, kv, allowed, ...none, error: String(error), passed: false };
+  }
+}
+
+function open(model: GoldenModel, kv: KvChoice, graphs: boolean): ModelRunner {
+  const source = openSafetensors(model.folder);
+  try {
+    const limits = { maxNumSeqs: 64, maxModelLen: CAPACITY, maxStepTokens: 2048, kvCacheTokens: 64 * 1024 };
+    return openCudaRunner(readModelConfig(model.folder), source, { ...limits, kv, graphs });
+  } finally {
+    source.close();
+  }
+}
+
+type Measured = Omit<ModelChecks, 'model' | 'kv' | 'allowed' | 'error' | 'passed'>;
+
+function check(model: GoldenModel, kv: KvChoice): Measured {
+  const runner = open(model, kv, true);
+  try {
+    const driver = new PagedDriver(runner, CAPACITY);
+    const logitsError = Math.max(...CHUNKS.map((chunk) => worstError(driver, model.logits, chunk)));
+    if (model.tokens.length === 0) {
+      return { logitsError, equal: null, largestMargin: null, alone: null, withoutGraphs: null };
+    }
+    const prompts = model.tokens.map(({ prompt }) => prompt);
+    const length = model.tokens[0]?.expected.length ?? 0;
+    const outputs = driver.generate(prompts, length);
+    const margins: number[] = [];
+    model.tokens.forEach(({ prompt, expected }, i) => {
+      const at = expected.findIndex((token, step) => outputs[i]?.[step] !== token);
+      if (at >= 0) margins.push(lead(driver, [...prompt, ...expected.slice(0, at)], expected[at] ?? 0));
+    });
+    const alone = prompts.slice(0, ALONE).map((prompt) => driver.generate([prompt], length)[0] ?? []);
+    const plain = withoutGraphs(model, kv, { prompts, length });
+    return {
+      logitsError,
+      equal: [outputs.length - margins.length, outputs.length],
+      largestMargin: margins.length === 0 ? null : Math.max(...margins),
+      alone: equalOf(alone, outputs.slice(0, ALONE)),
+      withoutGraphs: equalOf(plain, outputs),
+    };
+  } finally {
+    runner.dispose();
+  }
+}
+
+function withoutGraphs(
+  model: GoldenModel,
+  kv: KvChoice,
+  { prompts, length }: { prompts: readonly (readonly number[])[]; length: number },
+): readonly (readonly number[])[] {
+  const runner = open(model, kv, false);
+  try {
+    return new PagedDriver(runner, CAPACITY).generate(prompts, length);
+  } finally {
+    runner.dispose();
+  }
+}
+
+function equalOf(a: readonly (readonly number[])[], b: readonly (readonly number[])[]): readonly [number, number] {
+  return [a.filter((ids, i) => ids.join() === b[i]?.join()).length, a.length];
+}
+
+/** By how much this runner prefers its own next token to `expected`. */
+function lead(driver: PagedDriver, ids: readonly number[], expected: number): number {
+  const { logprobs } = driver.run([{ sequence: 0, start: 0, ids, sample: { ...GREEDY, logprobs: 20 } }]);
+  const top = logprobs?.[0]?.top ?? [];
+  const wanted = top.find(({ id }) => id === expected);
+  return wanted === undefined ? Infinity : (top[0]?.logprob ?? 0) - wanted.logprob;
+}
+
+/** Over all cases in one ragged batch: prompts in pieces of `chunk` tokens, then the case's own ids one a step. */
+function worstError(driver: PagedDriver, cases: readonly LogitsCase[], chunk: number): number {
+  const done = cases.map(() => 0);
+  let worst = 0;
+  while (cases.some(({ ids }, i) => (done[i] ?? 0) < ids.length)) {
+    const rows: DrivenRow[] = [];
+    const wanted: (ArrayLike<number> | undefined)[] = [];
+    cases.forEach(({ ids, promptLength, logits }, sequence) => {
+      const start = done[sequence] ?? 0;
+      if (start >= ids.length) return;
+      const end = start < promptLength ? Math.min(promptLength, start + chunk) : start + 1;
+      const drawn = end >= promptLength;
+      rows.push({ sequence, start, ids: ids.slice(start, end), sample: drawn ? { ...GREEDY, logprobs: 20 } : null });
+      if (drawn) wanted.push(logits[end - promptLength]);
+      done[sequence] = end;
+    });
+    worst = Math.max(worst, ...errors(driver.run(rows), wanted));
+  }
+  return worst;
+}
+
+function errors({ logprobs }: StepResult, wanted: readonly (ArrayLike<number> | undefined)[]): readonly number[] {
+  return wanted.map((logits, draw) => {
+    if (logits === undefined) return NaN;
+    const values = Array.from(logits);
+    const top = Math.max(...values);
+    const normalizer = Math.log(values.reduce((sum, logit) => sum + Math.exp(logit - top), 0)) + top;
+    const largest = Math.max(...values.map(Math.abs));
+    const differences = (logprobs?.[draw]?.top ?? []).map(({ id, logprob }) =>
+      Math.abs(logprob - ((values[id] ?? NaN) - normalizer)),
+    );
+    return differences.length === 0 ? NaN : Math.max(...differences) / largest;
+  });
+}
