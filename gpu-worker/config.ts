@@ -7,14 +7,18 @@ import { SUBJECT_TOKEN } from '../shared/subjects.ts';
 import { GENERATE_FLAGS, OFFLINE_ENGINE_FLAGS, SERVE_FLAGS, type ENGINE_FLAGS } from './cli/flags.ts';
 import { ConfigError, helpRows, readFlags, Settings, type Environment } from './cli/settings.ts';
 import type { EngineOptions } from './engine/engine-options.ts';
+import { modelPlace, type HubSettings } from './model/hub.ts';
 import { BLOCK_SIZES, DEFAULT_BLOCK_SIZE, QUANTIZATIONS, type BlockSize } from './model/quantize/scheme.ts';
 import { camelCase } from './spelling.ts';
 
 export { ConfigError };
 
-/** What the engine is opened with, its folder under the name of the flag. */
+/** What the engine is opened with, its model under the name of the flag: a folder or the id of a hub model. */
 export interface EngineConfig extends Omit<EngineOptions, 'folder'> {
   readonly model: string;
+  /** Of a hub model; null = main. */
+  readonly revision: string | null;
+  readonly hub: HubSettings;
 }
 
 export interface Config extends EngineConfig {
@@ -33,7 +37,8 @@ export interface Config extends EngineConfig {
 
 export function helpText(): string {
   const about = 'Serves a model on the bus: needs a nats-server, and an edge that speaks HTTP.';
-  const secrets = 'NATS_USER and NATS_PASSWORD come by environment only.';
+  const secrets =
+    'By environment only: NATS_USER, NATS_PASSWORD, and HF_TOKEN, HF_HUB_OFFLINE, HF_ENDPOINT, HF_HUB_CACHE of the hub.';
   return `millrace serve [flags]\n\n${about}\n\n${helpRows(SERVE_FLAGS)}\n  --help\n\n${secrets}`;
 }
 
@@ -45,7 +50,7 @@ export function readConfig(args: readonly string[], env: Environment = process.e
   const names = servedNames(settings.text('served-model-name'));
   return Object.freeze({
     ...engine,
-    names: names.length > 0 ? names : [basename(engine.model)],
+    names: names.length > 0 ? names : usualNames(engine.model),
     maxWaiting: settings.integer('max-waiting', 0, 1_000_000),
     maxQueuedPrefillTokens: settings.integer('max-queued-prefill-tokens', 1, 1_000_000_000),
     workerId: workerId(settings.text('worker-id')),
@@ -105,6 +110,8 @@ export function engineConfig(
   }
   return Object.freeze({
     model: settings.text('model'),
+    revision: settings.text('revision') || null,
+    hub: hubSettings(),
     quantization: settings.oneOf('quantization', QUANTIZATIONS),
     quantizationBlockSize: blockSize(settings),
     quantizationSymmetric: settings.boolean('quantization-symmetric'),
@@ -146,8 +153,26 @@ function quantizationCache(text: string): string | null {
   return join(base === '' ? join(homedir(), '.cache') : base, 'millrace');
 }
 
+/** The variables of huggingface_hub. */
+function hubSettings(env: Environment = process.env): HubSettings {
+  const set = (name: string): string | null => env[name]?.trim() || null;
+  const userCache = set('XDG_CACHE_HOME') ?? join(homedir(), '.cache');
+  const home = set('HF_HOME') ?? join(userCache, 'huggingface');
+  return Object.freeze({
+    endpoint: set('HF_ENDPOINT'),
+    token: set('HF_TOKEN'),
+    offline: /^(?:1|true|yes|on)$/i.test(set('HF_HUB_OFFLINE') ?? ''),
+    cache: set('HF_HUB_CACHE') ?? join(home, 'hub'),
+  });
+}
+
 function orNull(value: number): number | null {
   return value === 0 ? null : value;
+}
+
+/** A hub model goes by its id, as in vLLM, and by its name alone. */
+function usualNames(model: string): readonly string[] {
+  return modelPlace(model) === 'hub' ? [model, basename(model)] : [basename(model)];
 }
 
 function servedNames(text: string): readonly string[] {

@@ -1,6 +1,4 @@
 /** Millrace as a library: a model in this process, prompts in, outputs out. Knows no bus and no files but the model's. */
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
 import { MillraceError } from '../shared/errors.ts';
 import type { ChatMessage } from '../shared/protocol.ts';
 import { ConfigError, disableOrtTelemetry, engineConfigOf, type EngineConfig } from './config.ts';
@@ -17,12 +15,15 @@ import { paramsOf, readRequest, readTemplateValues, type LLMRequest } from './ll
 import { RequestMaker, type ReadRequest } from './llm/request-maker.ts';
 import { readModelConfig } from './model/config.ts';
 import { readGenerationDefaults } from './model/generation-config.ts';
+import { modelFolder, modelPlace } from './model/hub.ts';
 import { PromptEncoder } from './text/prompt.ts';
 
 /** vLLM's engine arguments in camel case; what is left out is as for `millrace generate` (its --help has the defaults). */
 export interface LoadOptions {
-  /** A Hugging Face folder; by default the embedded model. */
+  /** A Hugging Face folder, or owner/name of a model on the hub; by default the embedded model. */
   readonly model?: string;
+  /** Branch, tag or commit of a model on the hub; by default main. */
+  readonly revision?: string;
   readonly quantization?: EngineConfig['quantization'];
   /** Weights that share a scale. */
   readonly quantizationBlockSize?: EngineConfig['quantizationBlockSize'];
@@ -50,10 +51,10 @@ export interface LoadOptions {
   readonly onProgress?: (progress: LoadProgress) => void;
 }
 
-/** engine: weights are read and the graph is built; ready: requests run. */
+/** download: files come from the hub; engine: weights are read and the graph is built; ready: requests run. */
 export interface LoadProgress {
-  readonly stage: 'engine' | 'ready';
-  /** Weights read and rounded so far, as float32; 0 of 0 while none are, as when they come from the cache. */
+  readonly stage: 'download' | 'engine' | 'ready';
+  /** Downloaded, or weights read and rounded so far, as float32; 0 of 0 while none are, as when they come from the cache. */
   readonly doneBytes: number;
   readonly totalBytes: number;
   /** Since the load began, milliseconds. */
@@ -88,9 +89,11 @@ export class LLM implements AsyncDisposable {
 
   /** The same from settings that are checked already. */
   static async open(config: EngineConfig, onProgress: (progress: LoadProgress) => void = () => {}): Promise<LLM> {
-    const { model: folder } = config;
-    if (!existsSync(join(folder, 'config.json'))) {
-      throw new ConfigError(`model is "${folder}": there is no config.json in that folder`);
+    const { model, revision, hub } = config;
+    if (modelPlace(model) === null) {
+      throw new ConfigError(
+        `model is "${model}": there is no config.json in that folder, nor is it the owner/name of a model on the hub`,
+      );
     }
     disableOrtTelemetry();
     const begin = performance.now();
@@ -98,6 +101,13 @@ export class LLM implements AsyncDisposable {
     const report = (stage: LoadProgress['stage']) => {
       onProgress({ stage, ...bytes, elapsedMs: performance.now() - begin });
     };
+    const onBytes = (progress: LoadingBytes) => {
+      bytes = progress;
+      report('download');
+    };
+    const onNotice = (message: string) => process.emitWarning(message);
+    const folder = await modelFolder({ id: model, revision }, { settings: hub, onProgress: onBytes, onNotice });
+    bytes = { doneBytes: 0, totalBytes: 0 };
     report('engine');
     const timer = setInterval(report, PROGRESS_MS, 'engine');
     let engine: EngineClient | null = null;

@@ -1,12 +1,11 @@
 /** Composition root of the worker: config → health → engine → bus; signals → drain. */
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
 import { MillraceError } from '../shared/errors.ts';
 import { ConfigError, helpText, readConfig, type Config } from './config.ts';
 import { EngineClient } from './engine/engine-client.ts';
 import type { LoadingBytes } from './engine/messages.ts';
 import { startHealth } from './health.ts';
 import { readGenerationDefaults } from './model/generation-config.ts';
+import { modelFolder, modelPlace } from './model/hub.ts';
 import { Metrics } from './metrics.ts';
 import { TokenBytes } from './text/detokenizer.ts';
 import { PromptEncoder } from './text/prompt.ts';
@@ -21,13 +20,13 @@ function log(entry: object): void {
 }
 
 /** Logs every tenth of the way. */
-function quantizingLog(): (progress: LoadingBytes) => void {
+function bytesLog(event: string): (progress: LoadingBytes) => void {
   let last = -1;
   return ({ doneBytes, totalBytes }) => {
     const percent = Math.floor((10 * doneBytes) / totalBytes) * 10;
     if (percent === last) return;
     last = percent;
-    log({ event: 'reading-weights', percent, doneBytes, totalBytes });
+    log({ event, percent, doneBytes, totalBytes });
   };
 }
 
@@ -47,8 +46,10 @@ class WorkerProcess {
 
   async start(): Promise<void> {
     const config = this.#config;
-    if (!existsSync(join(config.model, 'config.json'))) {
-      throw new ConfigError(`--model (MILLRACE_MODEL) is "${config.model}": there is no config.json in that folder`);
+    if (modelPlace(config.model) === null) {
+      throw new ConfigError(
+        `--model (MILLRACE_MODEL) is "${config.model}": there is no config.json in that folder, nor is it the owner/name of a model on the hub`,
+      );
     }
     const http = await startHealth({
       host: config.httpHost,
@@ -58,7 +59,8 @@ class WorkerProcess {
     });
     for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => this.#shutdown(signal));
     log({ event: 'loading', model: config.model, quantization: config.quantization, http });
-    const engine = await EngineClient.start({ ...config, folder: config.model }, quantizingLog());
+    const folder = await this.#folder();
+    const engine = await EngineClient.start({ ...config, folder }, bytesLog('reading-weights'));
     this.#engine = engine;
     engine.onFatal((message) => this.#fatal(message));
     const { maxModelLen, maxNumSeqs, kv, fingerprint, loadMs, vocabSize } = engine.info;
@@ -67,9 +69,9 @@ class WorkerProcess {
     log({ event: 'loaded', ...loaded, loadMs: Math.round(loadMs) });
     const worker = await BusWorker.start({
       ...{ config, engine, metrics: this.#metrics, log },
-      encoder: new PromptEncoder(config.model, vocabSize),
-      tokenBytes: TokenBytes.fromFolder(config.model),
-      defaults: readGenerationDefaults(config.model),
+      encoder: new PromptEncoder(folder, vocabSize),
+      tokenBytes: TokenBytes.fromFolder(folder),
+      defaults: readGenerationDefaults(folder),
       onDrain: () => {
         if (this.#signals === 0) this.#shutdown('drain');
       },
@@ -80,6 +82,12 @@ class WorkerProcess {
     const lastStep = () => engine.lastStep();
     this.#stopWatchdog = startWatchdog({ stepTimeoutMs, lastStep, onHung: (message) => this.#fatal(message, true) });
     log({ event: 'serving', worker: config.workerId, epoch: worker.epoch, http });
+  }
+
+  #folder(): Promise<string> {
+    const { model, revision, hub } = this.#config;
+    const onNotice = (message: string) => log({ event: 'hub', message });
+    return modelFolder({ id: model, revision }, { settings: hub, onProgress: bytesLog('downloading'), onNotice });
   }
 
   #unready(): Unready {

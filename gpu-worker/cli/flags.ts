@@ -23,9 +23,15 @@ const EMBEDDED_MODEL = fileURLToPath(new URL('../../models/millrace-mini', impor
 export const ENGINE_FLAGS = {
   model: {
     env: 'MILLRACE_MODEL',
-    help: 'Hugging Face folder to serve',
+    help: 'Hugging Face folder, or owner/name of a model on the hub',
     fallback: EMBEDDED_MODEL,
     shown: 'the embedded model',
+  },
+  revision: {
+    env: 'MILLRACE_REVISION',
+    help: 'branch, tag or commit of a model on the hub',
+    fallback: '',
+    shown: 'main',
   },
   quantization: { env: 'MILLRACE_QUANTIZATION', help: 'none, int8 or int4', fallback: 'none' },
   'quantization-block-size': {

@@ -1,4 +1,5 @@
 /** Shows on standard error how far a command is: one line drawn anew on a terminal, a line now and then elsewhere. Knows no command. */
+import type { LoadProgress } from '../llm.ts';
 
 export interface RunProgress {
   readonly done: number;
@@ -27,12 +28,9 @@ export function progressLine(
   ].join('  ');
 }
 
-/** Bytes are of the weights as float32, while they are read and rounded. */
-export function loadingLine(
-  name: string,
-  { doneBytes, totalBytes, elapsedMs }: { doneBytes: number; totalBytes: number; elapsedMs: number },
-): string {
-  const parts = [`Loading ${name}`, `${(elapsedMs / 1000).toFixed(1)} s`];
+/** Bytes are of the files while they are downloaded, then of the weights as float32 while they are read and rounded. */
+export function loadingLine(name: string, { stage, doneBytes, totalBytes, elapsedMs }: LoadProgress): string {
+  const parts = [`${stage === 'download' ? 'Downloading' : 'Loading'} ${name}`, `${(elapsedMs / 1000).toFixed(1)} s`];
   if (totalBytes > 0) {
     const [done, total] = [doneBytes, totalBytes].map((bytes) => (bytes / 1e6).toFixed(0));
     parts.push(`${Math.floor((100 * doneBytes) / totalBytes)} %`, `${done} of ${total} MB`);

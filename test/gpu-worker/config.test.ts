@@ -14,6 +14,7 @@ test('flags win over the environment, the environment over defaults', () => {
 test('names: the first is canonical; without any, the folder’s', () => {
   expect(readConfig(['--served-model-name', 'a, b,'], {})?.names).toEqual(['a', 'b']);
   expect(readConfig(['--model', '/models/some-model'], {})?.names).toEqual(['some-model']);
+  expect(readConfig(['--model', 'Some/model'], {})?.names).toEqual(['Some/model', 'model']);
 });
 
 test('a random worker id is new each time', () => {

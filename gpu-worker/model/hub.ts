@@ -1,0 +1,311 @@
+/** A model of the Hugging Face hub as a local folder: asks what it has, keeps what is needed in the hub's own cache layout. Knows no tensors. */
+import {
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statfsSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { dirname, join } from 'node:path';
+import { HUB_URL, HubApiError, listFiles, modelInfo } from '@huggingface/hub';
+import { ModelFolderError } from './folder.ts';
+import { readModelConfig } from './config.ts';
+import { Downloads, type RemoteFile } from './hub-download.ts';
+import { safetensorsFiles } from './safetensors.ts';
+
+/** Beside weights. What is not there is left out, but config.json and tokenizer.json must be. */
+const SMALL_FILES = [
+  'config.json',
+  'generation_config.json',
+  'tokenizer.json',
+  'tokenizer_config.json',
+  'chat_template.jinja',
+];
+const INDEX = 'model.safetensors.index.json';
+const ONLY_WEIGHTS = 'model.safetensors';
+const MAX_LISTED = 10_000;
+const API_TIMEOUT_MS = 30_000;
+const FIRST_RETRY_MS = 500;
+const DEFAULT_REVISION = 'main';
+const CONNECTION_ERRORS = new Set(['TimeoutError', 'NetworkError']);
+const ID = /^[\w][\w.-]{0,95}\/[\w][\w.-]{0,95}$/;
+const COMMIT = /^[0-9a-f]{40}$/;
+const REVISION = /^[\w][\w./-]{0,255}$/;
+
+export interface HubSettings {
+  /** Null = the public hub. */
+  readonly endpoint: string | null;
+  /** Null = none. */
+  readonly token: string | null;
+  /** Nothing is asked of the network. */
+  readonly offline: boolean;
+  /** Folder with the layout of huggingface_hub's cache, shared with it. */
+  readonly cache: string;
+}
+
+export interface HubModel {
+  /** owner/name */
+  readonly id: string;
+  /** Branch, tag or commit; null = main. */
+  readonly revision: string | null;
+}
+
+/** Of all files together; bytes that the cache had before count as done. */
+export interface DownloadProgress {
+  readonly doneBytes: number;
+  readonly totalBytes: number;
+}
+
+export interface FetchOptions {
+  readonly settings: HubSettings;
+  readonly onProgress?: (progress: DownloadProgress) => void;
+  /** Told when the hub cannot be reached and the cache is used instead. */
+  readonly onNotice?: (message: string) => void;
+  /** Before a lost connection is tried again, then twice as long, and so on; by default 500. */
+  readonly firstRetryMs?: number;
+}
+
+/** What `--model` stands for; null = neither. A folder of that name wins. */
+export function modelPlace(model: string): 'folder' | 'hub' | null {
+  if (existsSync(join(model, 'config.json'))) return 'folder';
+  return isHubId(model) && !existsSync(model) ? 'hub' : null;
+}
+
+/** The folder that a model is read from, fetched first where it is one of the hub. */
+export async function modelFolder({ id, revision }: HubModel, options: FetchOptions): Promise<string> {
+  if (modelPlace(id) !== 'folder') return fetchModel({ id, revision }, options);
+  if (revision === null) return id;
+  throw new ModelFolderError(`revision ${revision} is for models of the hub, ${id} is a folder: leave it out`);
+}
+
+const isHubId = (text: string): boolean => ID.test(text) && !text.includes('..') && !text.includes('--');
+
+/** The folder of the model at that revision. Throws `ModelFolderError` that says what to do. */
+export async function fetchModel(model: HubModel, options: FetchOptions): Promise<string> {
+  const repository = new CachedRepository(model, options.settings.cache);
+  if (options.settings.offline) return repository.require('HF_HUB_OFFLINE is set');
+  if (COMMIT.test(repository.revision)) {
+    const folder = repository.find();
+    if (folder !== null) return folder;
+  }
+  let commit: string;
+  try {
+    commit = await commitOf(model.id, repository.revision, options.settings);
+  } catch (error) {
+    if (!isUnreachable(error)) throw explained(error, model, options.settings);
+    const folder = repository.require(`the hub cannot be reached (${causeOf(error)})`);
+    options.onNotice?.(`the hub cannot be reached (${causeOf(error)}): ${model.id} is used as it is in the cache`);
+    return folder;
+  }
+  const folder = repository.begin(commit);
+  try {
+    await fill(folder, { id: model.id, commit, repository, options });
+  } catch (error) {
+    throw isUnreachable(error) || error instanceof HubApiError ? explained(error, model, options.settings) : error;
+  }
+  repository.point(commit);
+  return folder;
+}
+
+interface Filling {
+  readonly id: string;
+  readonly commit: string;
+  readonly repository: CachedRepository;
+  readonly options: FetchOptions;
+}
+
+/** Settings first: a model that cannot be served is refused before its weights are fetched. */
+async function fill(folder: string, { id, commit, repository, options }: Filling): Promise<void> {
+  const { settings } = options;
+  const listed = await list(id, commit, settings);
+  const find = (path: string): RemoteFile | undefined => listed.find((file) => file.path === path);
+  for (const required of ['config.json', 'tokenizer.json']) {
+    if (find(required) === undefined)
+      throw new ModelFolderError(`${id} has no ${required}: give a model in the form of transformers`);
+  }
+  const small = [...SMALL_FILES, INDEX].flatMap((path) => find(path) ?? []);
+  const downloads = new Downloads({
+    url: (path) => `${endpointOf(settings)}/${id}/resolve/${commit}/${encodeURIComponent(path)}`,
+    fetch: fetchWith(settings),
+    blobs: repository.blobs,
+    link: (file, blob) => link(join(folder, file.path), join('..', '..', 'blobs', blob)),
+    onProgress: options.onProgress ?? (() => {}),
+    firstRetryMs: options.firstRetryMs ?? FIRST_RETRY_MS,
+  });
+  await downloads.run(small);
+  readModelConfig(folder);
+  const weights = weightFiles(folder, id, listed);
+  requireRoom(repository.blobs, downloads.missingBytes(weights));
+  await downloads.run(weights);
+}
+
+function weightFiles(folder: string, id: string, listed: readonly RemoteFile[]): readonly RemoteFile[] {
+  const found = new Map(listed.map((file) => [file.path, file]));
+  const names = found.has(INDEX) ? safetensorsFiles(folder) : [ONLY_WEIGHTS];
+  return names.map((name) => {
+    const file = found.get(name);
+    if (file !== undefined) return file;
+    const why = found.has(INDEX) ? `its ${INDEX} names ${name}, which it lacks` : `it has no ${ONLY_WEIGHTS}`;
+    throw new ModelFolderError(`${id} cannot be served: ${why}; give a model whose weights are safetensors`);
+  });
+}
+
+function requireRoom(folder: string, bytes: number): void {
+  const { bavail, bsize } = statfsSync(folder);
+  const free = bavail * bsize;
+  if (bytes <= free) return;
+  const megabytes = (count: number): number => Math.ceil(count / 1e6);
+  throw new ModelFolderError(
+    `${megabytes(bytes)} MB to download, ${megabytes(free)} MB free in ${folder}: make room, or set HF_HUB_CACHE to another disk`,
+  );
+}
+
+/** The repository's part of the cache: blobs by hash, snapshots by commit as links to them, refs from names to commits. */
+class CachedRepository {
+  readonly revision: string;
+  readonly blobs: string;
+  readonly #id: string;
+  readonly #root: string;
+
+  constructor({ id, revision }: HubModel, cache: string) {
+    if (!isHubId(id)) throw new ModelFolderError(`"${id}" is not the id of a model: owner/name`);
+    this.revision = revision ?? DEFAULT_REVISION;
+    if (!REVISION.test(this.revision) || this.revision.includes('..'))
+      throw new ModelFolderError(`revision "${this.revision}" is not a branch, tag or commit`);
+    this.#id = id;
+    this.#root = join(cache, `models--${id.replace('/', '--')}`);
+    this.blobs = join(this.#root, 'blobs');
+  }
+
+  /** The revision's folder if all of it is here. */
+  find(): string | null {
+    const commit = COMMIT.test(this.revision) ? this.revision : readText(this.#ref());
+    if (commit === null || !COMMIT.test(commit)) return null;
+    const folder = this.#snapshot(commit);
+    return isComplete(folder) ? folder : null;
+  }
+
+  require(reason: string): string {
+    const folder = this.find();
+    if (folder !== null) return folder;
+    throw new ModelFolderError(
+      `${reason}, and ${this.#id} at ${this.revision} is not whole in the cache ${dirname(this.#root)}: ` +
+        'start once with a network, or give a folder that has the model',
+    );
+  }
+
+  begin(commit: string): string {
+    const folder = this.#snapshot(commit);
+    mkdirSync(folder, { recursive: true });
+    mkdirSync(this.blobs, { recursive: true });
+    return folder;
+  }
+
+  /** Remembers the revision's commit for when there is no network. */
+  point(commit: string): void {
+    if (this.revision === commit) return;
+    const ref = this.#ref();
+    mkdirSync(dirname(ref), { recursive: true });
+    const partial = `${ref}.${process.pid}.partial`;
+    writeFileSync(partial, commit);
+    renameSync(partial, ref);
+  }
+
+  #ref(): string {
+    return join(this.#root, 'refs', this.revision);
+  }
+
+  #snapshot(commit: string): string {
+    return join(this.#root, 'snapshots', commit);
+  }
+}
+
+function isComplete(folder: string): boolean {
+  if (!['config.json', 'tokenizer.json'].every((file) => existsSync(join(folder, file)))) return false;
+  try {
+    return safetensorsFiles(folder).every((file) => existsSync(join(folder, file)));
+  } catch (error) {
+    if (error instanceof ModelFolderError) return false;
+    throw error;
+  }
+}
+
+function readText(path: string): string | null {
+  try {
+    return readFileSync(path, 'utf8').trim();
+  } catch {
+    return null;
+  }
+}
+
+function link(path: string, target: string): void {
+  rmSync(path, { force: true });
+  symlinkSync(target, path);
+}
+
+async function commitOf(id: string, revision: string, settings: HubSettings): Promise<string> {
+  const fetch = fetchWith(settings);
+  const hubUrl = endpointOf(settings);
+  const { sha } = await modelInfo({ name: id, revision, additionalFields: ['sha'], hubUrl, fetch });
+  if (typeof sha !== 'string' || !COMMIT.test(sha))
+    throw new ModelFolderError(`the hub at ${hubUrl} named no commit of ${id}: is HF_ENDPOINT a hub?`);
+  return sha;
+}
+
+/** Files of the repository's top folder, with their hashes. */
+async function list(id: string, commit: string, settings: HubSettings): Promise<readonly RemoteFile[]> {
+  const files: RemoteFile[] = [];
+  const source = { repo: id, revision: commit, hubUrl: endpointOf(settings), fetch: fetchWith(settings) };
+  for await (const { type, path, size, oid, lfs } of listFiles(source)) {
+    if (files.length >= MAX_LISTED) throw new ModelFolderError(`${id} lists more than ${MAX_LISTED} files`);
+    if (type === 'file') files.push({ path, bytes: lfs?.size ?? size, sha256: lfs?.oid ?? null, gitHash: oid ?? null });
+  }
+  return files;
+}
+
+const endpointOf = ({ endpoint }: HubSettings): string => (endpoint ?? HUB_URL).replace(/\/+$/, '');
+
+/** With the token, where it is the hub that is asked; redirects to other hosts go without it. */
+function fetchWith({ token }: HubSettings): typeof fetch {
+  return (input, init = {}) => {
+    const headers = new Headers(init.headers);
+    if (token !== null) headers.set('authorization', `Bearer ${token}`);
+    return fetch(input, { ...init, headers, signal: init.signal ?? AbortSignal.timeout(API_TIMEOUT_MS) });
+  };
+}
+
+function isUnreachable(error: unknown): boolean {
+  if (error instanceof HubApiError) return error.statusCode >= 500;
+  // fetch throws TypeErrors for connections that failed or were lost.
+  return error instanceof TypeError || (error instanceof Error && CONNECTION_ERRORS.has(error.name));
+}
+
+function causeOf(error: unknown): string {
+  if (error instanceof HubApiError) return `status ${error.statusCode}`;
+  if (!(error instanceof Error)) return String(error);
+  const { cause } = error;
+  if (cause instanceof Error && 'code' in cause) return String(cause.code);
+  return cause instanceof Error ? cause.message : error.message;
+}
+
+function explained(error: unknown, { id, revision }: HubModel, { token }: HubSettings): unknown {
+  if (isUnreachable(error)) {
+    return new ModelFolderError(
+      `${id}: the hub cannot be reached (${causeOf(error)}); what has arrived is kept, start again to go on`,
+      { cause: error },
+    );
+  }
+  if (!(error instanceof HubApiError)) return error;
+  const withToken = token === null ? 'set HF_TOKEN if it is private' : 'check that HF_TOKEN may read it';
+  const messages: Readonly<Record<number, string>> = {
+    401: `the hub does not show it: check the name, and ${withToken}`,
+    403: `access is restricted: accept its terms on the hub, and ${token === null ? 'set HF_TOKEN' : withToken}`,
+    404: `there is no folder of that name here, and the hub has no such model${revision === null ? '' : ` or no revision ${revision}`}: check the name, and ${withToken}`,
+    429: 'the hub asks to come back later: too many requests',
+  };
+  const message = messages[error.statusCode] ?? `the hub answered with status ${error.statusCode}`;
+  return new ModelFolderError(`${id}: ${message}`, { cause: error });
+}
