@@ -56,6 +56,13 @@ export function openModelFile(folder: string, file: string): OpenFile | null {
   }
 }
 
+/** The same of a file that must be there. */
+export function requireModelFile(folder: string, file: string): OpenFile {
+  const open = openModelFile(folder, file);
+  if (open === null) throw new ModelFolderError(`${file} is not in ${folder}: the download may be incomplete`);
+  return open;
+}
+
 /** Contents of a small file; undefined when there is none. */
 export function readModelText(folder: string, file: string, maxBytes = MAX_TEXT_BYTES): string | undefined {
   const open = openModelFile(folder, file);

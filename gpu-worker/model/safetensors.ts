@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { closeSync, existsSync, readdirSync } from 'node:fs';
 import * as v from 'valibot';
-import { ModelFolderError, openModelFile, parseModelJson, readModelText } from './folder.ts';
+import { ModelFolderError, parseModelJson, readModelText, requireModelFile } from './folder.ts';
 import { floatReader, isFloatFormat, WIDTHS } from './float-formats.ts';
 import { Memory } from './runtime/memory.ts';
 import { MAX_TENSORS, readHeader } from './safetensors-header.ts';
@@ -68,8 +68,7 @@ export function safetensorsFiles(folder: string): readonly string[] {
 }
 
 function mapFile(folder: string, file: string): { memory: Memory; entries: ReadonlyMap<string, TensorEntry> } {
-  const open = openModelFile(folder, file);
-  if (open === null) throw new ModelFolderError(`${file} is not in ${folder}: the download may be incomplete`);
+  const open = requireModelFile(folder, file);
   try {
     const entries = readHeader(file, open);
     return { entries, memory: Memory.mapFile(open.descriptor, open.bytes) };

@@ -1,15 +1,15 @@
 /** The hash of a folder's weights, remembered as long as the files keep their size and times. Knows no format. */
-import { createHash } from 'node:crypto';
-import { closeSync, openSync, readdirSync, readFileSync, readSync, statSync, writeFileSync } from 'node:fs';
+import { createHash, type Hash } from 'node:crypto';
+import { closeSync, readFileSync, readSync, statSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
+import { requireModelFile } from '../folder.ts';
+import { safetensorsFiles } from '../safetensors.ts';
 
 const CHUNK_BYTES = 1 << 22;
 
 /** SHA-256 over names and contents of the folder's safetensors files. `memory`: a folder for what is remembered. */
 export function contentHash(folder: string, memory: string): string {
-  const files = readdirSync(folder)
-    .filter((file) => file.endsWith('.safetensors'))
-    .toSorted();
+  const files = safetensorsFiles(folder).toSorted();
   const states = files.map((file) => {
     const { size, mtimeNs, ctimeNs, ino } = statSync(join(folder, file), { bigint: true });
     return `${file} ${size} ${mtimeNs} ${ctimeNs} ${ino}`;
@@ -19,7 +19,7 @@ export function contentHash(folder: string, memory: string): string {
   const known = remembered(place, state);
   if (known !== null) return known;
   const hash = createHash('sha256');
-  for (const file of files) hashFile(hash.update(`${file}\n`), join(folder, file));
+  for (const file of files) hashFile(hash.update(`${file}\n`), folder, file);
   const digest = hash.digest('hex');
   writeFileSync(place, `${digest}\n${state}`, { mode: 0o600 });
   return digest;
@@ -35,8 +35,8 @@ function remembered(place: string, state: string): string | null {
   }
 }
 
-function hashFile(hash: ReturnType<typeof createHash>, path: string): void {
-  const descriptor = openSync(path, 'r');
+function hashFile(hash: Hash, folder: string, file: string): void {
+  const { descriptor } = requireModelFile(folder, file);
   try {
     const chunk = Buffer.alloc(CHUNK_BYTES);
     for (let read = -1; read !== 0;) {
