@@ -160,7 +160,8 @@ function aucOf(sender: string): {
 describe(`of ${TRIALS} probes each`, () => {
   test('a tenant’s own prefix shows: the probe can tell', () => {
     const { area, cached, not } = aucOf('prober');
-    expect(area).toBeGreaterThan(0.95);
+    // Not always: a worker that was first too often lately is passed over.
+    expect(area).toBeGreaterThan(0.85);
     expect(Math.min(...not)).toBeGreaterThan(2 * Math.min(...cached));
   });
 
