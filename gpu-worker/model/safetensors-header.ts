@@ -10,13 +10,12 @@ const MAX_HEADER_BYTES = 8 << 20;
 export const MAX_TENSORS = 16_384;
 /** The length before the header. */
 const LENGTH_BYTES = 8;
-const OPENING_BRACE = 0x7b;
 
-const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
+const natural = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 const tensorSchema = v.object({
   dtype: v.pipe(v.string(), v.maxLength(32)),
-  shape: v.pipe(v.array(count), v.maxLength(8)),
-  data_offsets: v.tuple([count, count]),
+  shape: v.pipe(v.array(natural), v.maxLength(8)),
+  data_offsets: v.tuple([natural, natural]),
 });
 
 export interface TensorEntry {
@@ -52,12 +51,21 @@ export function readHeader(file: string, { descriptor, bytes }: OpenFile): Reado
   return tensors;
 }
 
-/** Before the header becomes objects, many times its size: each tensor has a brace of its own. */
+/** Before the header becomes objects, many times its size: a tensor is an object with two lists. */
 function refuseManyTensors(file: string, header: Uint8Array): void {
-  let braces = 0;
-  for (let at = header.indexOf(OPENING_BRACE); at >= 0; at = header.indexOf(OPENING_BRACE, at + 1)) braces++;
-  if (braces > MAX_TENSORS + 2)
-    throw new ModelFolderError(`${file}: header of about ${braces} tensors, at most ${MAX_TENSORS} are accepted`);
+  const objects = count(header, '{');
+  if (objects > MAX_TENSORS + 2)
+    throw new ModelFolderError(`${file}: header of about ${objects} tensors, at most ${MAX_TENSORS} are accepted`);
+  const lists = count(header, '[');
+  if (lists > 2 * (MAX_TENSORS + 2))
+    throw new ModelFolderError(`${file}: header with ${lists} lists for ${objects} tensors: it is damaged`);
+}
+
+function count(bytes: Uint8Array, character: string): number {
+  const code = character.charCodeAt(0);
+  let found = 0;
+  for (let at = bytes.indexOf(code); at >= 0; at = bytes.indexOf(code, at + 1)) found++;
+  return found;
 }
 
 function readEntry(where: string, value: unknown, dataStart: number): TensorEntry {

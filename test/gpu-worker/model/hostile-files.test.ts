@@ -21,7 +21,7 @@ import { openSafetensors } from '../../../gpu-worker/model/safetensors.ts';
 
 const MODEL = 'model.safetensors';
 const INDEX = 'model.safetensors.index.json';
-/** Seconds would be a denial of service; a busy machine may still take long to start. */
+/** Of processor time, which others on the machine do not lengthen. */
 const MAX_MS = 1000;
 const MAX_GROWTH_BYTES = 48 << 20;
 
@@ -51,19 +51,19 @@ const GOOD = safetensors({ a: halves(2, 0) }, 4);
 /** Opening must fail with `message`, within a second, without growing. */
 function expectRefused(message: string | RegExp, open: () => unknown = () => openSafetensors(folder)): void {
   const before = process.memoryUsage();
-  const begin = performance.now();
+  const begin = process.cpuUsage();
   let thrown: unknown;
   try {
     open();
   } catch (error) {
     thrown = error;
   }
-  const elapsedMs = performance.now() - begin;
+  const used = process.cpuUsage(begin);
   const after = process.memoryUsage();
   expect(thrown).toBeInstanceOf(ModelFolderError);
   expect((thrown as Error).message).toMatch(message);
   expect((thrown as Error).message.length).toBeLessThan(1000);
-  expect(elapsedMs).toBeLessThan(MAX_MS);
+  expect((used.user + used.system) / 1000).toBeLessThan(MAX_MS);
   for (const kind of ['rss', 'heapUsed', 'external'] as const)
     expect(after[kind] - before[kind], kind).toBeLessThan(MAX_GROWTH_BYTES);
 }
@@ -219,7 +219,7 @@ describe('lengths that lie', () => {
 
   test('8 MB of nesting', () => {
     writeFileSync(join(folder, MODEL), safetensors(`{"a":${'['.repeat(8_000_000)}`, 0));
-    expectRefused('is not JSON');
+    expectRefused('header with 8000000 lists for 1 tensors: it is damaged');
   });
 
   test('a hundred thousand tensors in one file', () => {
