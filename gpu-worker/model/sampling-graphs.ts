@@ -85,7 +85,7 @@ export function bulkNodes(
   const probs = graph.node({ op: 'Softmax', inputs: [scaled], attributes: { axis: -1 } });
   const { blocks, masses } = blocked(graph, probs, vocabSize);
   const block = inverseCdf(graph, masses, { uniform: 'block_uniform', size: blocksOf(vocabSize) });
-  const row = graph.node({ op: 'GatherND', inputs: [blocks, block], attributes: { batch_dims: 1 } });
+  const row = blockOf(graph, blocks, block);
   const inside = inverseCdf(graph, row, { uniform: 'token_uniform', size: BLOCK });
   const start = graph.node({ op: 'Mul', inputs: [block, graph.int64('block_size', [BLOCK])] });
   return graph.node({ op: 'Add', inputs: [start, inside] });
@@ -142,6 +142,17 @@ function blocked(graph: GraphBuilder, values: Value, vocabSize: number): { block
   const blocks = graph.node({ op: 'Reshape', inputs: [padded, shape] });
   const axis = graph.int64('token_axis', [2]);
   return { blocks, masses: graph.node({ op: 'ReduceSum', inputs: [blocks, axis], attributes: { keepdims: 0 } }) };
+}
+
+/**
+ * blocks [R, V / BLOCK, BLOCK], block int64 [R, 1] → [R, BLOCK]. By GatherElements: GatherND sends sizes to the GPU from
+ * host memory that it gives back, so a captured graph would read there whatever came later.
+ */
+function blockOf(graph: GraphBuilder, blocks: Value, block: Value): Value {
+  const place = graph.node({ op: 'Reshape', inputs: [block, graph.int64('place_shape', [-1, 1, 1])] });
+  const places = graph.node({ op: 'Expand', inputs: [place, graph.int64('places_shape', [1, 1, BLOCK])] });
+  const row = graph.node({ op: 'GatherElements', inputs: [blocks, places], attributes: { axis: 1 } });
+  return graph.node({ op: 'Reshape', inputs: [row, graph.int64('row_shape', [-1, BLOCK])] });
 }
 
 /** weights [R, size], uniform [R, 1] → int64 [R, 1]: the first index whose running sum exceeds uniform × total. */

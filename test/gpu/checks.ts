@@ -31,7 +31,7 @@ const ALLOWED: Readonly<Record<KvChoice, number>> = { auto: 0.1, float16: 0.02, 
 const MAX_MARGIN = 0.5;
 const CHUNKS = [7, 1000];
 const ALONE = 8;
-const CAPACITY = 256;
+const CAPACITY = 1024;
 
 export function checkModel(model: GoldenModel, kv: KvChoice): ModelChecks {
   const allowed = ALLOWED[kv];
@@ -50,7 +50,7 @@ export function checkModel(model: GoldenModel, kv: KvChoice): ModelChecks {
 function open(model: GoldenModel, kv: KvChoice, graphs: boolean): ModelRunner {
   const source = openSafetensors(model.folder);
   try {
-    const limits = { maxNumSeqs: 64, maxModelLen: CAPACITY, maxStepTokens: 2048, kvCacheTokens: 64 * 1024 };
+    const limits = { maxNumSeqs: 64, maxModelLen: CAPACITY, maxStepTokens: 4096, kvCacheTokens: 72 * 1024 };
     return openCudaRunner(readModelConfig(model.folder), source, { ...limits, kv, graphs });
   } finally {
     source.close();

@@ -6,12 +6,13 @@ import { checkModel, type ModelChecks } from './checks.ts';
 import type { KvChoice } from '../../gpu-worker/model/cuda/kv-layout.ts';
 
 const KV: readonly KvChoice[] = ['float16', 'fp8'];
-const [only = ''] = process.argv.slice(2);
+const [only = '', onlyKv = ''] = process.argv.slice(2);
 
 const results: ModelChecks[] = [];
 for (const model of goldenModels()) {
   if (!model.name.includes(only)) continue;
   for (const kv of KV) {
+    if (!kv.includes(onlyKv)) continue;
     process.stderr.write(`${model.name}, ${kv} KV\n`);
     results.push(checkModel(model, kv));
     const last = results.at(-1);

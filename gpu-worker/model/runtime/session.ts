@@ -82,6 +82,8 @@ export class Session {
 
   constructor(model: Uint8Array, options: SessionOptions) {
     const ort = this.#ort;
+    // The CUDA provider logs to the environment while it is added.
+    const env = ort.env;
     const settings = ort.create('CreateSessionOptions');
     const initializers: Tensor[] = [];
     try {
@@ -101,7 +103,7 @@ export class Session {
         initializers.push(tensor);
         ort.call('AddInitializer', settings, name, tensor.handle);
       }
-      this.#handle = ort.create('CreateSessionFromArray', ort.env, model, model.byteLength, settings);
+      this.#handle = ort.create('CreateSessionFromArray', env, model, model.byteLength, settings);
       this.#initializers = initializers;
     } catch (error) {
       for (const tensor of initializers) tensor.release();
