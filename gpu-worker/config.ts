@@ -116,6 +116,8 @@ export function engineConfig(
     quantizationBlockSize: blockSize(settings),
     quantizationSymmetric: settings.boolean('quantization-symmetric'),
     quantizationCache: quantizationCache(settings.text('quantization-cache')),
+    pruneLayers: settings.integer('prune-layers', 0, 1023),
+    pruneCalibration: settings.text('prune-calibration') || null,
     maxModelLen: settings.integer('max-model-len', 16, 10_000_000),
     maxNumSeqs,
     maxNumBatchedTokens,

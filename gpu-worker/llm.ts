@@ -31,6 +31,10 @@ export interface LoadOptions {
   readonly quantizationSymmetric?: boolean;
   /** Folder that keeps quantized weights for the next load; 'none': do not keep them. */
   readonly quantizationCache?: string;
+  /** Layers to drop, those that cost least on the calibration texts. */
+  readonly pruneLayers?: number;
+  /** A text file, or .jsonl with a text or chat a line; by default calibration.jsonl in the model's folder. */
+  readonly pruneCalibration?: string;
   /** Longest prompt + output, tokens; lowered to what the model was made for. */
   readonly maxModelLen?: number;
   /** Sequences that run at once. */

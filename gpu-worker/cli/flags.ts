@@ -51,6 +51,16 @@ export const ENGINE_FLAGS = {
     fallback: '',
     shown: '~/.cache/millrace',
   },
+  'prune-layers': {
+    env: 'MILLRACE_PRUNE_LAYERS',
+    help: 'layers to drop: those without which the calibration texts are foretold best',
+    fallback: '0',
+  },
+  'prune-calibration': {
+    env: 'MILLRACE_PRUNE_CALIBRATION',
+    help: 'text file, or .jsonl with a text or chat a line (default: calibration.jsonl in the model’s folder)',
+    fallback: '',
+  },
   'max-model-len': { env: 'MILLRACE_MAX_MODEL_LEN', help: 'longest prompt + output, tokens', fallback: '4096' },
   'max-num-seqs': { env: 'MILLRACE_MAX_NUM_SEQS', help: 'sequences that run at once', fallback: '32' },
   'max-num-batched-tokens': { env: 'MILLRACE_MAX_NUM_BATCHED_TOKENS', help: 'token budget of a step', fallback: '512' },

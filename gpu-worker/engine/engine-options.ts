@@ -16,6 +16,9 @@ export interface EnginePolicy {
 export interface EngineOptions extends QuantizationOptions {
   /** A Hugging Face folder. */
   readonly folder: string;
+  /** Layers to drop, those that cost least on texts of this file; null = those in the model's folder. */
+  readonly pruneLayers?: number;
+  readonly pruneCalibration?: string | null;
   /** Folder of quantized weights; null or left out: they are not kept. */
   readonly quantizationCache?: string | null;
   /** Sequences that run at once. */

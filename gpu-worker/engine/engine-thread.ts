@@ -1,5 +1,7 @@
 /** The engine's own thread: opens the model, runs steps back to back, speaks messages. Knows no bus and no text format. */
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
+import { layersToKeep } from '../evaluate/evaluate.ts';
+import type { PruneProgress } from '../evaluate/prune.ts';
 import { openModel } from '../model/load.ts';
 import { TokenBytes } from '../text/detokenizer.ts';
 import { Engine } from './engine.ts';
@@ -28,8 +30,11 @@ class EngineThread {
     const tokenBytes = TokenBytes.fromFolder(options.folder);
     // What can never match again needs no place to stay.
     const cacheSlots = policy.prefixCaching ? model.maxNumSeqs : 0;
-    const onProgress = (progress: LoadingBytes) => this.#post({ type: 'loading', ...progress });
-    this.#runner = openModel({ ...model, maxStepTokens, cacheSlots, onProgress });
+    let bytes: LoadingBytes = { doneBytes: 0, totalBytes: 0 };
+    const onProgress = (progress: LoadingBytes) => this.#post({ type: 'loading', ...(bytes = progress) });
+    const onPruning = (pruning: PruneProgress) => this.#post({ type: 'loading', ...bytes, pruning });
+    const keepLayers = layersToKeep({ ...model, onLoading: onProgress, onPruning });
+    this.#runner = openModel({ ...model, maxStepTokens, cacheSlots, keepLayers, onProgress });
     const runner = this.#runner;
     this.#engine = new Engine({ runner, tokenBytes, policy, now: Date.now });
     this.#post({ type: 'ready', info: { ...runner.info, loadMs: performance.now() - begin } });

@@ -134,6 +134,8 @@ export interface StepStats {
 export interface LoadingBytes {
   readonly doneBytes: number;
   readonly totalBytes: number;
+  /** Models scored so far to see which layers can go, and in all. */
+  readonly pruning?: { readonly done: number; readonly total: number };
 }
 
 export type EngineEvent =

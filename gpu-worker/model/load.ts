@@ -8,10 +8,11 @@ import { CpuDecoder, planWeights } from './cpu-decoder.ts';
 import { CpuRunner } from './cpu-runner.ts';
 import { kvCapacityTokens } from './kv-budget.ts';
 import { kvBytesPerToken, KvSlots } from './kv-slots.ts';
+import { layerSubset, withLayers } from './layer-subset.ts';
 import { openWeights } from './open-weights.ts';
 import type { FillProgress } from './quantize/fill-all.ts';
 import { schemeName, schemeOf } from './quantize/scheme.ts';
-import type { QuantizationOptions, Scheme } from './quantize/scheme.ts';
+import type { QuantizationOptions } from './quantize/scheme.ts';
 import { RunBuffers } from './run-buffers.ts';
 import { ortLibrary } from './runtime/ort-library.ts';
 import { openSafetensors } from './safetensors.ts';
@@ -21,6 +22,8 @@ import type { WeightSource } from './weights.ts';
 export interface RunnerOptions extends QuantizationOptions {
   /** Folder where quantized weights are kept from load to load; null or left out: nowhere. */
   readonly quantizationCache?: string | null;
+  /** Numbers of the layers that are run, ascending; null or left out: all. */
+  readonly keepLayers?: readonly number[] | null;
   /** Sequences that run at once. */
   readonly maxNumSeqs: number;
   /** KV slots beyond those, where prefixes of finished sequences stay; by default as many. */
@@ -55,10 +58,12 @@ export function openModel(options: OpenModelOptions): ModelRunner {
 
 /** The same from any config and weights, which are read completely here; in `folder`, if the source has one. */
 export function createRunner(
-  config: ModelConfig,
+  whole: ModelConfig,
   source: WeightSource,
   options: RunnerOptions & { folder?: string },
 ): ModelRunner {
+  const { keepLayers = null } = options;
+  const config = keepLayers === null ? whole : withLayers(whole, keepLayers);
   const { maxNumSeqs, cacheSlots = maxNumSeqs, threads, maxStepTokens } = options;
   const maxModelLen = Math.min(options.maxModelLen, config.maxPositions);
   requireAtLeast(1, { maxNumSeqs, threads, maxStepTokens, maxModelLen });
@@ -71,10 +76,12 @@ export function createRunner(
     const scheme = schemeOf(options);
     const { folder = null, quantization, quantizationCache: cache = null, onProgress = () => {} } = options;
     const from = { source, folder, quantization, cache, threads, onProgress };
-    const store = openWeights(planWeights(config, scheme), from);
+    // Of all layers, so that one file in the cache is for every pruning.
+    const store = openWeights(planWeights(whole, scheme), from);
     cleanup.push(() => store.free());
     ortLibrary().shareThreads(threads);
-    const decoder = new CpuDecoder(config, store, maxModelLen);
+    const weights = keepLayers === null ? store : layerSubset(store, keepLayers);
+    const decoder = new CpuDecoder(config, weights, maxModelLen);
     cleanup.push(() => decoder.release());
     store.settle();
     const capacityTokens = capacityOf(config, options, { slots, maxModelLen, weightBytes: store.residentBytes });
@@ -85,7 +92,7 @@ export function createRunner(
     const sampler = new Sampler({ vocabSize, maxRows: maxStepTokens });
     cleanup.push(() => sampler.free());
     const layout = { kind: 'slots', blocks: slots, blockSize: maxModelLen, capacityTokens } as const;
-    const fingerprint = fingerprintOf(config, source, scheme);
+    const fingerprint = fingerprintOf(config, source, `${schemeName(scheme)} ${keepLayers?.join() ?? 'all'}`);
     const info = { vocabSize, maxModelLen, maxNumSeqs, maxStepTokens, kv: layout, eosIds, fingerprint };
     return new CpuRunner({ info, decoder, buffers, kv, sampler, onDispose: free });
   } catch (error) {
@@ -105,14 +112,8 @@ function capacityOf(
   return kvCapacityTokens({ ...sizes, bytesPerToken, memoryBytes, memoryUtilization, kvCacheTokens });
 }
 
-function fingerprintOf(config: ModelConfig, source: WeightSource, scheme: Scheme | null): string {
-  const parts = [
-    JSON.stringify(config),
-    source.identity,
-    schemeName(scheme),
-    'kv-f32',
-    `ort-cpu-${ortLibrary().version}`,
-  ];
+function fingerprintOf(config: ModelConfig, source: WeightSource, weights: string): string {
+  const parts = [JSON.stringify(config), source.identity, weights, 'kv-f32', `ort-cpu-${ortLibrary().version}`];
   return createHash('sha256').update(parts.join('\n')).digest('hex').slice(0, 16);
 }
 

@@ -1,4 +1,5 @@
 /** Weights for a layout, from the cache where it has them, read and rounded by all threads where not. Knows no graph. */
+import { createHash } from 'node:crypto';
 import { fillAll } from './quantize/fill-all.ts';
 import type { FillProgress } from './quantize/fill-all.ts';
 import type { Quantization } from './quantize/scheme.ts';
@@ -22,10 +23,11 @@ export interface OpenWeightsOptions {
 
 /** Float32 weights are not cached: reading them again is nearly as fast. */
 export function openWeights(layout: WeightLayout, options: OpenWeightsOptions): StoredWeights {
-  const { quantization, cache, folder } = options;
+  const { quantization, cache, folder, source } = options;
+  const identity = `${source.identity} ${layoutHash(layout)}`;
   const mapped =
     cache === null || folder === null || quantization === 'none' ? null : cached(layout, { ...options, cache, folder });
-  if (mapped !== null) return new StoredWeights({ layout, quantization, ...mapped, fromFile: true });
+  if (mapped !== null) return new StoredWeights({ layout, quantization, identity, ...mapped, fromFile: true });
   const memory = Memory.allocate(Math.max(1, layout.bytes));
   try {
     const { pointer, bytes } = memory;
@@ -34,7 +36,11 @@ export function openWeights(layout: WeightLayout, options: OpenWeightsOptions): 
     memory.free();
     throw error;
   }
-  return new StoredWeights({ layout, quantization, memory, start: 0, fromFile: false });
+  return new StoredWeights({ layout, quantization, identity, memory, start: 0, fromFile: false });
+}
+
+function layoutHash({ stacks }: WeightLayout): string {
+  return createHash('sha256').update(JSON.stringify(stacks)).digest('hex').slice(0, 16);
 }
 
 /** Null, with a warning, when the cache cannot be used. */

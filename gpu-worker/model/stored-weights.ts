@@ -9,6 +9,8 @@ import type { QuantizedMatrix, Stack, WeightStore } from './weight-store.ts';
 export interface StoredWeightsParts {
   readonly layout: WeightLayout;
   readonly quantization: Quantization;
+  /** Equal where source, scheme and tensors are. */
+  readonly identity: string;
   readonly memory: Memory;
   /** Where the layout begins in it. */
   readonly start: number;
@@ -18,6 +20,7 @@ export interface StoredWeightsParts {
 
 export class StoredWeights implements WeightStore {
   readonly quantization: Quantization;
+  readonly identity: string;
   readonly #parts: StoredWeightsParts;
   readonly #base: bigint;
   readonly #stacks = new Map<string, PlannedStack>();
@@ -26,6 +29,7 @@ export class StoredWeights implements WeightStore {
   constructor(parts: StoredWeightsParts) {
     this.#parts = parts;
     this.quantization = parts.quantization;
+    this.identity = parts.identity;
     this.#base = parts.memory.pointer + BigInt(parts.start);
     for (const planned of parts.layout.stacks) {
       this.#stacks.set(`${planned.stack.name} ${planned.scheme === null ? 'float32' : 'quantized'}`, planned);

@@ -1,0 +1,159 @@
+/** A folder's model as it would be served, whole or pruned, judged by texts. Knows no command. */
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import * as v from 'valibot';
+import { readModelConfig } from '../model/config.ts';
+import type { ModelConfig } from '../model/config.ts';
+import { planWeights } from '../model/cpu-decoder.ts';
+import { ModelFolderError } from '../model/folder.ts';
+import { openWeights } from '../model/open-weights.ts';
+import type { FillProgress } from '../model/quantize/fill-all.ts';
+import { schemeOf } from '../model/quantize/scheme.ts';
+import type { QuantizationOptions } from '../model/quantize/scheme.ts';
+import { ortLibrary } from '../model/runtime/ort-library.ts';
+import { openSafetensors } from '../model/safetensors.ts';
+import type { StoredWeights } from '../model/stored-weights.ts';
+import { rowsOf } from '../model/weight-plan.ts';
+import { pruneLayers, scoreWith } from './prune.ts';
+import type { PruneProgress } from './prune.ts';
+import { readTexts } from './scored-text.ts';
+import type { ScoredText } from './scored-text.ts';
+import type { Score } from './scorer.ts';
+
+/** Texts of a model's folder that pruning is measured on, unless others are given. */
+const CALIBRATION_FILE = 'calibration.jsonl';
+/** What a layer does shows in short texts already. */
+const CALIBRATION_TOKENS = 512;
+const TEXT_TOKENS = 2048;
+
+export interface EvaluatedModel extends QuantizationOptions {
+  /** A Hugging Face folder. */
+  readonly folder: string;
+  readonly quantizationCache?: string | null;
+  readonly threads: number;
+  readonly onLoading?: (progress: FillProgress) => void;
+}
+
+export interface PruningOptions {
+  /** Layers to drop; by default 0. */
+  readonly pruneLayers?: number;
+  /** A file that `readTexts` reads; null = the one in the model's folder. */
+  readonly pruneCalibration?: string | null;
+  readonly onPruning?: (progress: PruneProgress) => void;
+}
+
+export interface Evaluation {
+  readonly score: Score;
+  readonly bitsPerWeight: number;
+  /** Of the weights, those of dropped layers too. */
+  readonly bytes: number;
+  readonly kept: readonly number[];
+  readonly layers: number;
+}
+
+/** Scores the file's texts; `onText` hears how many are done. */
+export function evaluate(
+  model: EvaluatedModel & PruningOptions,
+  input: string,
+  onText: (done: number, total: number) => void = () => {},
+): Evaluation {
+  return withWeights(model, (config, weights, valuesOf) => {
+    const texts = textsOf(model.folder, config, { path: input, maxTokens: TEXT_TOKENS });
+    const kept = keptLayers(model, config, weights);
+    const scored = (done: number) => onText(done, texts.length);
+    const score = scoreWith(kept, { config, weights, texts }, scored);
+    return { score, bitsPerWeight: (8 * weights.bytes) / valuesOf, bytes: weights.bytes, kept, layers: config.layers };
+  });
+}
+
+/** Numbers of the layers that stay; null: all, as nothing is to be dropped. Remembered beside the quantized weights. */
+export function layersToKeep(model: EvaluatedModel & PruningOptions): readonly number[] | null {
+  if ((model.pruneLayers ?? 0) === 0) return null;
+  return withWeights(model, (config, weights) => keptLayers(model, config, weights));
+}
+
+function withWeights<T>(
+  model: EvaluatedModel,
+  use: (config: ModelConfig, weights: StoredWeights, values: number) => T,
+): T {
+  const { folder, quantization, quantizationCache: cache = null, threads, onLoading: onProgress = () => {} } = model;
+  const config = readModelConfig(folder);
+  const layout = planWeights(config, schemeOf(model));
+  const source = openSafetensors(folder);
+  try {
+    const weights = openWeights(layout, { source, folder, quantization, cache, threads, onProgress });
+    try {
+      ortLibrary().shareThreads(threads);
+      return use(
+        config,
+        weights,
+        layout.stacks.reduce((sum, { stack }) => sum + rowsOf(stack) * stack.columns, 0),
+      );
+    } finally {
+      weights.free();
+    }
+  } finally {
+    source.close();
+  }
+}
+
+function keptLayers(
+  model: EvaluatedModel & PruningOptions,
+  config: ModelConfig,
+  weights: StoredWeights,
+): readonly number[] {
+  const { pruneLayers: count = 0, folder } = model;
+  if (count === 0) return Array.from({ length: config.layers }, (_, layer) => layer);
+  if (count >= config.layers) {
+    throw new ModelFolderError(
+      `${folder} has ${config.layers} layers, ${count} cannot be dropped: lower --prune-layers`,
+    );
+  }
+  const path = calibrationPath(model);
+  const place = rememberedAt(model, path, weights.identity);
+  const known = place === null ? null : remembered(place, config.layers - count);
+  if (known !== null) return known;
+  const texts = textsOf(folder, config, { path, maxTokens: CALIBRATION_TOKENS });
+  if (texts.length === 0) throw new ModelFolderError(`${path} has no text to measure pruning on`);
+  const { onPruning: onProgress = () => {} } = model;
+  const kept = pruneLayers(count, { config, weights, texts, onProgress }).at(-1)?.kept ?? [];
+  if (place !== null) writeFileSync(place, JSON.stringify(kept), { mode: 0o600 });
+  return kept;
+}
+
+function calibrationPath({ folder, pruneCalibration }: EvaluatedModel & PruningOptions): string {
+  const path = pruneCalibration ?? join(folder, CALIBRATION_FILE);
+  if (existsSync(path)) return path;
+  const fix = 'give --prune-calibration a text file, or .jsonl with a text or chat a line, like what will be asked';
+  throw new ModelFolderError(`no text to measure pruning on: ${path} is not there; ${fix}`);
+}
+
+/** Null without a cache. */
+function rememberedAt(model: EvaluatedModel & PruningOptions, path: string, identity: string): string | null {
+  const { quantizationCache: cache = null, pruneLayers: count = 0 } = model;
+  if (cache === null) return null;
+  mkdirSync(cache, { recursive: true, mode: 0o700 });
+  const hash = createHash('sha256').update(`${identity} ${count} ${CALIBRATION_TOKENS}\n`).update(readFileSync(path));
+  return join(cache, `${hash.digest('hex').slice(0, 40)}.layers`);
+}
+
+const layersSchema = v.array(v.pipe(v.number(), v.integer(), v.minValue(0)));
+
+function remembered(place: string, count: number): readonly number[] | null {
+  try {
+    const kept = v.parse(layersSchema, JSON.parse(readFileSync(place, 'utf8')));
+    return kept.length === count ? kept : null;
+  } catch {
+    return null;
+  }
+}
+
+function textsOf(
+  model: string,
+  { vocabSize, eosIds, maxPositions }: ModelConfig,
+  { path, maxTokens }: { path: string; maxTokens: number },
+): readonly ScoredText[] {
+  const [eosId = null] = eosIds;
+  return readTexts(path, { model, vocabSize, eosId, maxTokens: Math.min(maxTokens, maxPositions) });
+}

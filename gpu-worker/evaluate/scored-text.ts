@@ -1,0 +1,85 @@
+/** Texts and chats → token ids, and which of them a model is judged by. Runs no model. */
+import { readFileSync } from 'node:fs';
+import * as v from 'valibot';
+import { PromptEncoder } from '../text/prompt.ts';
+import { Tokenizer } from '../text/tokenizer.ts';
+
+export interface ScoredText {
+  readonly ids: Int32Array;
+  /** Tokens before the first that counts, at least 1: nothing says how likely a first token is. */
+  readonly given: number;
+}
+
+/** What a line of a text file is: as `millrace generate` takes them, and as chats for training are written. */
+const lineSchema = v.union([
+  v.string(),
+  v.looseObject({ text: v.string() }),
+  v.looseObject({
+    messages: v.pipe(
+      v.array(v.looseObject({ role: v.picklist(['system', 'user', 'assistant']), content: v.string() })),
+      v.minLength(1),
+    ),
+  }),
+]);
+type Line = v.InferOutput<typeof lineSchema>;
+
+export interface ReadTextsOptions {
+  /** The Hugging Face folder whose tokenizer and chat template are used. */
+  readonly model: string;
+  readonly vocabSize: number;
+  /** Ends what the model says in a chat; null = nothing does. */
+  readonly eosId: number | null;
+  /** Longer ones are cut. */
+  readonly maxTokens: number;
+}
+
+/**
+ * A .jsonl file, a value a line: "text", {"text": …} or {"messages": […]}; anything else is one text. Of a chat
+ * the tokens that the model would say count, of a text all but the first. Throws with the line that cannot be read.
+ */
+export function readTexts(path: string, options: ReadTextsOptions): readonly ScoredText[] {
+  const file = readFileSync(path, 'utf8');
+  const reader = new TextReader(options);
+  if (!path.endsWith('.jsonl')) return reader.read({ text: file });
+  return file.split('\n').flatMap((line, i) => {
+    if (line.trim() === '') return [];
+    try {
+      return reader.read(v.parse(lineSchema, JSON.parse(line)));
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      throw new Error(`${path}:${i + 1}: not a text to judge a model by: ${reason}`, { cause: error });
+    }
+  });
+}
+
+class TextReader {
+  readonly #options: ReadTextsOptions;
+  readonly #tokenizer: Tokenizer;
+  readonly #prompts: PromptEncoder;
+
+  constructor(options: ReadTextsOptions) {
+    this.#options = options;
+    this.#tokenizer = new Tokenizer(options.model);
+    this.#prompts = new PromptEncoder(options.model, options.vocabSize);
+  }
+
+  read(line: Line): readonly ScoredText[] {
+    if (typeof line === 'string' || 'text' in line) {
+      const text = typeof line === 'string' ? line : String(line.text);
+      return this.#scored(this.#tokenizer.encode(text, { begin: true }), 1);
+    }
+    const { messages } = line;
+    return messages.flatMap(({ role, content }, i) => {
+      if (role !== 'assistant' || i === 0) return [];
+      const prompt = this.#prompts.encode({ type: 'chat', messages: messages.slice(0, i) });
+      const { eosId } = this.#options;
+      const said = [...this.#tokenizer.encodePlain(content), ...(eosId === null ? [] : [eosId])];
+      return this.#scored([...prompt, ...said], prompt.length);
+    });
+  }
+
+  #scored(ids: readonly number[], given: number): readonly ScoredText[] {
+    const cut = Int32Array.from(ids.slice(0, this.#options.maxTokens));
+    return cut.length > given ? [{ ids: cut, given }] : [];
+  }
+}

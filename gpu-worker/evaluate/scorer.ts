@@ -1,0 +1,82 @@
+/** How well a model foretells texts: its decoder over one slot, without sampler or engine. Knows no text. */
+import type { ModelConfig } from '../model/config.ts';
+import { CpuDecoder } from '../model/cpu-decoder.ts';
+import { KvSlots } from '../model/kv-slots.ts';
+import { RunBuffers } from '../model/run-buffers.ts';
+import { Memory } from '../model/runtime/memory.ts';
+import type { WeightStore } from '../model/weight-store.ts';
+import type { ScoredText } from './scored-text.ts';
+
+/** Tokens of a run: bounds the logits, [tokens, V] float32. */
+const RUN_TOKENS = 256;
+
+/** Sums over texts; perplexity is exp(loss ÷ tokens). */
+export interface Score {
+  /** Negative logarithms of the probabilities of the tokens that count, nats. */
+  readonly loss: number;
+  readonly tokens: number;
+}
+
+export const perplexityOf = ({ loss, tokens }: Score): number => Math.exp(loss / tokens);
+
+export class Scorer {
+  readonly #vocabSize: number;
+  readonly #decoder: CpuDecoder;
+  readonly #kv: KvSlots;
+  readonly #buffers: RunBuffers;
+  readonly #logits: Memory;
+
+  /** `capacity`: tokens of the longest text. The weights stay the caller's. */
+  constructor(config: ModelConfig, weights: WeightStore, capacity: number) {
+    this.#vocabSize = config.vocabSize;
+    this.#decoder = new CpuDecoder(config, weights, capacity);
+    this.#kv = new KvSlots(config, 1, capacity);
+    this.#buffers = new RunBuffers(config, { maxTokens: RUN_TOKENS, maxRows: 1 });
+    this.#logits = Memory.allocate(RUN_TOKENS * config.vocabSize * 4);
+  }
+
+  score(texts: readonly ScoredText[], onText: (done: number) => void = () => {}): Score {
+    const total = { loss: 0, tokens: 0 };
+    texts.forEach((text, i) => {
+      total.loss += this.#loss(text);
+      total.tokens += text.ids.length - text.given;
+      onText(i + 1);
+    });
+    return total;
+  }
+
+  free(): void {
+    this.#decoder.release();
+    for (const part of [this.#kv, this.#buffers, this.#logits]) part.free();
+  }
+
+  #loss({ ids, given }: ScoredText): number {
+    let loss = 0;
+    // The last token foretells nothing that is known.
+    const end = ids.length - 1;
+    for (let start = 0; start < end; start += RUN_TOKENS) {
+      const run = ids.subarray(start, Math.min(end, start + RUN_TOKENS));
+      const draws = Math.min(run.length, Math.max(0, start + run.length - (given - 1)));
+      this.#run(start, run, draws);
+      const first = start + run.length - draws + 1;
+      for (let row = 0; row < draws; row++) loss += this.#lossOf(row, ids[first + row] ?? 0);
+    }
+    return loss;
+  }
+
+  #run(start: number, ids: Int32Array, draws: number): void {
+    const row = { sequence: 0, blocks: Int32Array.of(0), start, ids, draws, sample: null };
+    const { pointer: logits } = this.#logits;
+    this.#decoder.run([row], { buffers: this.#buffers, kv: this.#kv, logits, vocabSize: this.#vocabSize });
+  }
+
+  /** Of one row of logits. */
+  #lossOf(row: number, id: number): number {
+    const logits = new Float32Array(this.#logits.buffer, row * this.#vocabSize * 4, this.#vocabSize);
+    let largest = -Infinity;
+    for (let i = 0; i < logits.length; i++) largest = Math.max(largest, logits[i] ?? 0);
+    let sum = 0;
+    for (let i = 0; i < logits.length; i++) sum += Math.exp((logits[i] ?? 0) - largest);
+    return Math.log(sum) + largest - (logits[id] ?? NaN);
+  }
+}

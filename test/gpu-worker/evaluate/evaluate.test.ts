@@ -1,0 +1,190 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { evaluate, layersToKeep } from '../../../gpu-worker/evaluate/evaluate.ts';
+import { pruneLayers, scoreWith } from '../../../gpu-worker/evaluate/prune.ts';
+import { readTexts } from '../../../gpu-worker/evaluate/scored-text.ts';
+import { perplexityOf, Scorer } from '../../../gpu-worker/evaluate/scorer.ts';
+import { LLM } from '../../../gpu-worker/llm.ts';
+import { readModelConfig } from '../../../gpu-worker/model/config.ts';
+import { planWeights } from '../../../gpu-worker/model/cpu-decoder.ts';
+import { openWeights } from '../../../gpu-worker/model/open-weights.ts';
+import { openSafetensors } from '../../../gpu-worker/model/safetensors.ts';
+import { readFileSync } from 'node:fs';
+import { LogitsRun } from '../model/logits-run.ts';
+import { fixture, GREEDY } from '../model/plans.ts';
+
+const inTree = (path: string) => fileURLToPath(new URL(`../../../${path}`, import.meta.url));
+const EMBEDDED = inTree('models/millrace-mini');
+const TINY = fixture('tiny-llama');
+
+let folder: string;
+beforeAll(() => (folder = mkdtempSync(join(tmpdir(), 'evaluate-'))));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+function tinyWeights() {
+  const config = readModelConfig(TINY);
+  const source = openSafetensors(TINY);
+  const from = { source, folder: TINY, quantization: 'none', cache: null, threads: 1, onProgress: () => {} } as const;
+  const weights = openWeights(planWeights(config, null), from);
+  source.close();
+  return { config, weights };
+}
+
+/** Ids below 500 that follow no rule. */
+const someIds = (count: number, seed: number) =>
+  Int32Array.from({ length: count }, (_, i) => (i * 7919 + seed * 104_729) % 500);
+
+test('a loss is the sum over steps of one token, in however many runs', () => {
+  const { config, weights } = tinyWeights();
+  const texts = [
+    { ids: someIds(9, 1), given: 1 },
+    { ids: someIds(300, 2), given: 120 },
+    { ids: someIds(270, 3), given: 260 },
+  ];
+  const scorer = new Scorer(config, weights, 300);
+  const score = scorer.score(texts);
+  scorer.free();
+  weights.free();
+  const run = new LogitsRun(TINY, { slots: 1, capacity: 300 });
+  let loss = 0;
+  for (const { ids, given } of texts) {
+    for (let i = 0; i + 1 < ids.length; i++) {
+      const [logits = new Float32Array()] = run.step([{ slot: 0, start: i, ids: [ids[i] ?? 0], sample: GREEDY }]);
+      const sum = logits.reduce((total, logit) => total + Math.exp(logit), 0);
+      if (i + 1 >= given) loss += Math.log(sum) - (logits[ids[i + 1] ?? 0] ?? NaN);
+    }
+  }
+  run.free();
+  expect(score.tokens).toBe(8 + 180 + 10);
+  expect(score.loss).toBeCloseTo(loss, 2);
+});
+
+describe('texts', () => {
+  const options = { model: EMBEDDED, vocabSize: 6144, eosId: 2, maxTokens: 64 };
+  const read = (lines: readonly string[], name = 'texts.jsonl') => {
+    const path = join(folder, name);
+    writeFileSync(path, lines.join('\n'));
+    return readTexts(path, options);
+  };
+
+  test('count all but the first token, chats what the model says and its end', () => {
+    const [plain, object, first, second] = read([
+      '"The cat sat."',
+      '{"text": "The cat sat.", "kind": "text"}',
+      '',
+      JSON.stringify({
+        messages: [
+          { role: 'user', content: 'Hello' },
+          { role: 'assistant', content: 'Hi.' },
+          { role: 'user', content: 'Bye' },
+          { role: 'assistant', content: 'Good <|im_end|> bye.' },
+        ],
+      }),
+    ]);
+    expect(object).toEqual(plain);
+    expect(plain?.given).toBe(1);
+    expect(first?.ids.at(-1)).toBe(2);
+    expect(second?.given).toBeGreaterThan(first?.ids.length ?? Infinity);
+    // A control token that somebody wrote is text.
+    expect([...(second?.ids.subarray(second.given) ?? [])].filter((id) => id === 2)).toHaveLength(1);
+  });
+
+  test('are cut, and one whole file is one text', () => {
+    const [text] = read(['word '.repeat(100)], 'text.txt');
+    expect(text?.ids).toHaveLength(64);
+  });
+
+  test.each([['{'], ['{"messages": []}'], ['{"messages": [{"role": "robot", "content": "x"}]}'], ['7']])(
+    '%s is refused with its line',
+    (line) => expect(() => read(['"fine"', line])).toThrow(/texts\.jsonl:2: not a text to judge a model by/),
+  );
+});
+
+// Every fifteenth text of the held-out set; `npm run bench:quantization` has all of it.
+test(
+  'int8 and int4 of the embedded model foretell its held-out set nearly as well as float32',
+  { timeout: 300_000 },
+  () => {
+    const lines = readFileSync(inTree('infra/model/heldout.jsonl'), 'utf8').split('\n');
+    const input = join(folder, 'heldout.jsonl');
+    writeFileSync(input, lines.filter((_, i) => i % 15 === 0).join('\n'));
+    const model = { folder: EMBEDDED, threads: 2 };
+    const whole = evaluate({ ...model, quantization: 'none' }, input);
+    expect(whole.score.tokens).toBeGreaterThan(1500);
+    expect(perplexityOf(whole.score)).toBeLessThan(1.08);
+    expect(whole.bitsPerWeight).toBeCloseTo(32, 1);
+    const ratio = (quantization: 'int8' | 'int4', quantizationBlockSize: 32 | 128) => {
+      const { score, bitsPerWeight } = evaluate({ ...model, quantization, quantizationBlockSize }, input);
+      return { ratio: perplexityOf(score) / perplexityOf(whole.score), bitsPerWeight };
+    };
+    const [int8, int4, coarse] = [ratio('int8', 32), ratio('int4', 32), ratio('int4', 128)];
+    expect(int8.ratio).toBeLessThan(1.01);
+    expect(int8.bitsPerWeight).toBeCloseTo(9, 1);
+    expect(int4.ratio).toBeLessThan(1.05);
+    expect(int4.bitsPerWeight).toBeCloseTo(5, 1);
+    expect(coarse.ratio).toBeLessThan(1.05);
+    expect(coarse.bitsPerWeight).toBeCloseTo(4.25, 1);
+  },
+);
+
+describe('pruning', () => {
+  test('drops the layers without which the loss is least', () => {
+    const { config, weights } = tinyWeights();
+    const texts = [{ ids: someIds(60, 4), given: 1 }];
+    const all = Array.from({ length: config.layers }, (_, layer) => layer);
+    const progress: number[] = [];
+    const steps = pruneLayers(1, { config, weights, texts, onProgress: ({ done }) => progress.push(done) });
+    const losses = all.map((dropped) => {
+      return scoreWith(
+        all.filter((layer) => layer !== dropped),
+        { config, weights, texts },
+      ).loss;
+    });
+    const best = losses.indexOf(Math.min(...losses));
+    expect(config.layers).toBeGreaterThan(1);
+    expect(new Set(losses).size).toBe(config.layers);
+    expect(steps).toMatchObject([{ dropped: best, kept: all.filter((layer) => layer !== best) }]);
+    expect(progress).toEqual(all.map((layer) => layer + 1));
+    expect(() => pruneLayers(config.layers, { config, weights, texts })).toThrow('at least one must stay');
+    weights.free();
+  });
+
+  test('is measured once, served, and told by the fingerprint', { timeout: 120_000 }, async () => {
+    const cache = join(folder, 'cache');
+    const model = { folder: EMBEDDED, quantization: 'int4', quantizationCache: cache, threads: 2 } as const;
+    let measured = 0;
+    const onPruning = () => measured++;
+    const calibration = join(folder, 'calibration.jsonl');
+    writeFileSync(calibration, '"The cat sat on the mat."');
+    const kept = layersToKeep({ ...model, pruneLayers: 1, pruneCalibration: calibration, onPruning });
+    expect(kept).toHaveLength(6);
+    expect(measured).toBe(7);
+    expect(layersToKeep({ ...model, pruneLayers: 1, pruneCalibration: calibration, onPruning })).toEqual(kept);
+    expect(measured).toBe(7);
+    const options = {
+      model: EMBEDDED,
+      quantization: 'int4',
+      quantizationCache: cache,
+      maxNumSeqs: 2,
+      threads: 2,
+    } as const;
+    const fingerprints: string[] = [];
+    for (const pruneLayers of [0, 1]) {
+      await using llm = await LLM.load({ ...options, pruneLayers, pruneCalibration: calibration });
+      fingerprints.push(llm.info.fingerprint);
+      for await (const { outputs } of llm.generate('The', { maxTokens: 4 })) expect(outputs[0]?.text).not.toBe('');
+    }
+    expect(new Set(fingerprints).size).toBe(2);
+  });
+
+  test.each([
+    [{ pruneLayers: 7 }, /has 7 layers, 7 cannot be dropped: lower --prune-layers/],
+    [{ pruneLayers: 1, pruneCalibration: '/nowhere.txt' }, /\/nowhere\.txt is not there; give --prune-calibration/],
+  ])('%j is refused', (pruning, message) => {
+    const model = { folder: EMBEDDED, quantization: 'none', threads: 1, ...pruning } as const;
+    expect(() => layersToKeep(model)).toThrow(message);
+  });
+});
