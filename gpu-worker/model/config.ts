@@ -89,6 +89,7 @@ type HuggingFaceConfig = v.InferOutput<typeof configSchema>;
 const kindSchema = v.looseObject({
   model_type: v.string(),
   quantization_config: v.nullish(v.looseObject({ quant_method: v.optional(v.string(), 'unnamed') })),
+  text_config: v.optional(v.looseObject({}), {}),
 });
 const generationSchema = v.looseObject({ eos_token_id: tokenIds });
 
@@ -105,7 +106,7 @@ export function parseModelConfig(config: unknown, generation: unknown): ModelCon
   const family = findFamily(kind.model_type);
   if (family === undefined)
     throw refusal('model_type', kind.model_type, `supported: ${FAMILIES.map(({ name }) => name).join(', ')}`);
-  const hf = check('config.json', configSchema, { ...family.defaults, ...kind });
+  const hf = check('config.json', configSchema, { ...family.defaults, ...fieldsOf(kind, family) });
   const kvHeads = hf.num_key_value_heads ?? hf.num_attention_heads;
   if (hf.num_attention_heads % kvHeads !== 0)
     throw refusal('num_key_value_heads', kvHeads, `it must divide num_attention_heads = ${hf.num_attention_heads}`);
@@ -141,6 +142,12 @@ export function parseModelConfig(config: unknown, generation: unknown): ModelCon
     tiedEmbeddings: hf.tie_word_embeddings,
     eosIds: [generated?.eos_token_id ?? hf.eos_token_id ?? []].flat(),
   };
+}
+
+function fieldsOf(kind: v.InferOutput<typeof kindSchema>, { nested }: Family): Record<string, unknown> {
+  if (!nested) return kind;
+  const { text_config: text, ...whole } = kind;
+  return { ...text, model_type: whole.model_type, eos_token_id: whole['eos_token_id'] ?? text['eos_token_id'] };
 }
 
 function refuseQuantized(method: string): never {

@@ -1,5 +1,5 @@
 /** What differs between model families, as data; `model_type` of config.json picks one. Knows no graph. */
-import { gemma2, gemma3 } from './gemma.ts';
+import { gemma2, gemma3, gemma3Text } from './gemma.ts';
 import { llama } from './llama.ts';
 import { mistral } from './mistral.ts';
 import { phi3 } from './phi3.ts';
@@ -10,6 +10,8 @@ export interface Family {
   readonly name: string;
   /** Fields of config.json where the file leaves them out: a family's files omit what equals its own defaults. */
   readonly defaults: Readonly<Record<string, unknown>>;
+  /** The fields are under text_config: the model reads more than text, of which the rest is left out. */
+  readonly nested: boolean;
   /** Biases on query, key and value, and on the attention's output: always, never, or as attention_bias says. */
   readonly qkvBias: boolean | 'config';
   readonly outBias: boolean | 'config';
@@ -54,7 +56,7 @@ export interface TensorNames {
   readonly mlpPostNorm: string | null;
 }
 
-export const FAMILIES: readonly Family[] = [llama, mistral, qwen2, qwen3, smollm3, gemma2, gemma3, phi3];
+export const FAMILIES: readonly Family[] = [llama, mistral, qwen2, qwen3, smollm3, gemma2, gemma3Text, gemma3, phi3];
 
 export function findFamily(modelType: string): Family | undefined {
   return FAMILIES.find((family) => family.name === modelType);

@@ -1,5 +1,5 @@
-/** Gemma 2 and the text models of Gemma 3: norms before and after, scaled embeddings, local layers between global ones. Data only. */
-import type { Family } from './family.ts';
+/** Gemma 2, Gemma 3 and the text part of those that see: norms before and after, scaled embeddings, local layers between global ones. Data only. */
+import type { Family, TensorNames } from './family.ts';
 import { llama } from './llama.ts';
 
 export const gemma2: Family = {
@@ -26,11 +26,16 @@ export const gemma2: Family = {
   },
 };
 
-export const gemma3: Family = {
+export const gemma3Text: Family = {
   ...gemma2,
   name: 'gemma3_text',
+  // The files of the larger ones give little more than their sizes.
   defaults: {
     ...gemma2.defaults,
+    vocab_size: 262_208,
+    num_attention_heads: 8,
+    num_key_value_heads: 4,
+    max_position_embeddings: 131_072,
     attn_logit_softcapping: null,
     final_logit_softcapping: null,
     sliding_window_pattern: 6,
@@ -43,3 +48,17 @@ export const gemma3: Family = {
     keyNorm: 'model.layers.{}.self_attn.k_norm',
   },
 };
+
+export const gemma3: Family = {
+  ...gemma3Text,
+  name: 'gemma3',
+  nested: true,
+  tensors: inside('language_model.', gemma3Text.tensors),
+};
+
+function inside(prefix: string, names: TensorNames): TensorNames {
+  const entries = Object.entries(names).map(([part, name]: [string, string | null]) => {
+    return [part, name === null ? null : `${prefix}${name}`];
+  });
+  return { ...names, ...Object.fromEntries(entries) };
+}

@@ -4,6 +4,7 @@ import type { Family } from './family.ts';
 export const llama: Family = {
   name: 'llama',
   defaults: {},
+  nested: false,
   qkvBias: 'config',
   outBias: 'config',
   slidingLayers: 'none',

@@ -141,6 +141,16 @@ describe('layers', () => {
     expect(current[0]).toBe(current[4]);
   });
 
+  test('gemma3: what the published file of the 4B model says of its text part is enough', () => {
+    const text_config = { hidden_size: 2560, intermediate_size: 10_240, num_hidden_layers: 34, sliding_window: 1024 };
+    const rope_scaling = { factor: 8, rope_type: 'linear' };
+    const config = { model_type: 'gemma3', eos_token_id: [1, 106], text_config: { ...text_config, rope_scaling } };
+    expect(parseModelConfig(config, undefined)).toMatchObject({
+      ...{ vocabSize: 262_208, heads: 8, kvHeads: 4, headDim: 256, maxPositions: 131_072, eosIds: [1, 106] },
+      ...{ attentionScale: 1 / 16, tiedEmbeddings: true, activation: 'gelu-tanh', layers: 34 },
+    });
+  });
+
   test('smollm3: every fourth layer does not rotate, or those that no_rope_layers marks 0', () => {
     const rotates = (change: object) =>
       attention({ model_type: 'smollm3', ...change }).map(({ rope }) => rope !== null);
