@@ -51,9 +51,13 @@ export class Downloads {
     return files.reduce((sum, file) => sum + file.bytes - this.#presentBytes(file), 0);
   }
 
+  /** All that will be run: what progress is counted against. */
+  expect(files: readonly RemoteFile[]): void {
+    this.#totalBytes = files.reduce((sum, { bytes }) => sum + bytes, 0);
+  }
+
   /** Throws `ModelFolderError` when a file cannot be had whole; what arrived is kept for the next time. */
   async run(files: readonly RemoteFile[]): Promise<void> {
-    for (const file of files) this.#totalBytes += file.bytes;
     const waiting = [...files];
     const abort = new AbortController();
     const connection = async (): Promise<void> => {

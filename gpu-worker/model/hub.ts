@@ -1,18 +1,10 @@
 /** A model of the Hugging Face hub as a local folder: asks what it has, keeps what is needed in the hub's own cache layout. Knows no tensors. */
-import {
-  existsSync,
-  mkdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statfsSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs';
-import { dirname, join } from 'node:path';
+import { existsSync, statfsSync } from 'node:fs';
+import { join } from 'node:path';
 import { HUB_URL, HubApiError, listFiles, modelInfo } from '@huggingface/hub';
 import { ModelFolderError } from './folder.ts';
 import { readModelConfig } from './config.ts';
+import { CachedRepository, COMMIT, isHubId, type HubModel } from './hub-cache.ts';
 import { Downloads, type RemoteFile } from './hub-download.ts';
 import { safetensorsFiles } from './safetensors.ts';
 
@@ -26,14 +18,13 @@ const SMALL_FILES = [
 ];
 const INDEX = 'model.safetensors.index.json';
 const ONLY_WEIGHTS = 'model.safetensors';
+const USUAL_WEIGHTS = /^model(?:-\d+-of-\d+)?\.safetensors$/;
 const MAX_LISTED = 10_000;
 const API_TIMEOUT_MS = 30_000;
 const FIRST_RETRY_MS = 500;
-const DEFAULT_REVISION = 'main';
+/** What fetch says of connections that failed or were lost. */
+const FETCH_FAILURES = new Set(['fetch failed', 'terminated']);
 const CONNECTION_ERRORS = new Set(['TimeoutError', 'NetworkError']);
-const ID = /^[\w][\w.-]{0,95}\/[\w][\w.-]{0,95}$/;
-const COMMIT = /^[0-9a-f]{40}$/;
-const REVISION = /^[\w][\w./-]{0,255}$/;
 
 export interface HubSettings {
   /** Null = the public hub. */
@@ -44,13 +35,6 @@ export interface HubSettings {
   readonly offline: boolean;
   /** Folder with the layout of huggingface_hub's cache, shared with it. */
   readonly cache: string;
-}
-
-export interface HubModel {
-  /** owner/name */
-  readonly id: string;
-  /** Branch, tag or commit; null = main. */
-  readonly revision: string | null;
 }
 
 /** Of all files together; bytes that the cache had before count as done. */
@@ -80,8 +64,6 @@ export async function modelFolder({ id, revision }: HubModel, options: FetchOpti
   if (revision === null) return id;
   throw new ModelFolderError(`revision ${revision} is for models of the hub, ${id} is a folder: leave it out`);
 }
-
-const isHubId = (text: string): boolean => ID.test(text) && !text.includes('..') && !text.includes('--');
 
 /** The folder of the model at that revision. Throws `ModelFolderError` that says what to do. */
 export async function fetchModel(model: HubModel, options: FetchOptions): Promise<string> {
@@ -131,13 +113,16 @@ async function fill(folder: string, { id, commit, repository, options }: Filling
     url: (path) => `${endpointOf(settings)}/${id}/resolve/${commit}/${encodeURIComponent(path)}`,
     fetch: fetchWith(settings),
     blobs: repository.blobs,
-    link: (file, blob) => link(join(folder, file.path), join('..', '..', 'blobs', blob)),
+    link: ({ path }, blob) => repository.link(commit, path, blob),
     onProgress: options.onProgress ?? (() => {}),
     firstRetryMs: options.firstRetryMs ?? FIRST_RETRY_MS,
   });
+  // Which shards there are is only known for sure when the index is here.
+  downloads.expect([...small, ...listed.filter(({ path }) => USUAL_WEIGHTS.test(path))]);
   await downloads.run(small);
   readModelConfig(folder);
   const weights = weightFiles(folder, id, listed);
+  downloads.expect([...small, ...weights]);
   requireRoom(repository.blobs, downloads.missingBytes(weights));
   await downloads.run(weights);
 }
@@ -161,89 +146,6 @@ function requireRoom(folder: string, bytes: number): void {
   throw new ModelFolderError(
     `${megabytes(bytes)} MB to download, ${megabytes(free)} MB free in ${folder}: make room, or set HF_HUB_CACHE to another disk`,
   );
-}
-
-/** The repository's part of the cache: blobs by hash, snapshots by commit as links to them, refs from names to commits. */
-class CachedRepository {
-  readonly revision: string;
-  readonly blobs: string;
-  readonly #id: string;
-  readonly #root: string;
-
-  constructor({ id, revision }: HubModel, cache: string) {
-    if (!isHubId(id)) throw new ModelFolderError(`"${id}" is not the id of a model: owner/name`);
-    this.revision = revision ?? DEFAULT_REVISION;
-    if (!REVISION.test(this.revision) || this.revision.includes('..'))
-      throw new ModelFolderError(`revision "${this.revision}" is not a branch, tag or commit`);
-    this.#id = id;
-    this.#root = join(cache, `models--${id.replace('/', '--')}`);
-    this.blobs = join(this.#root, 'blobs');
-  }
-
-  /** The revision's folder if all of it is here. */
-  find(): string | null {
-    const commit = COMMIT.test(this.revision) ? this.revision : readText(this.#ref());
-    if (commit === null || !COMMIT.test(commit)) return null;
-    const folder = this.#snapshot(commit);
-    return isComplete(folder) ? folder : null;
-  }
-
-  require(reason: string): string {
-    const folder = this.find();
-    if (folder !== null) return folder;
-    throw new ModelFolderError(
-      `${reason}, and ${this.#id} at ${this.revision} is not whole in the cache ${dirname(this.#root)}: ` +
-        'start once with a network, or give a folder that has the model',
-    );
-  }
-
-  begin(commit: string): string {
-    const folder = this.#snapshot(commit);
-    mkdirSync(folder, { recursive: true });
-    mkdirSync(this.blobs, { recursive: true });
-    return folder;
-  }
-
-  /** Remembers the revision's commit for when there is no network. */
-  point(commit: string): void {
-    if (this.revision === commit) return;
-    const ref = this.#ref();
-    mkdirSync(dirname(ref), { recursive: true });
-    const partial = `${ref}.${process.pid}.partial`;
-    writeFileSync(partial, commit);
-    renameSync(partial, ref);
-  }
-
-  #ref(): string {
-    return join(this.#root, 'refs', this.revision);
-  }
-
-  #snapshot(commit: string): string {
-    return join(this.#root, 'snapshots', commit);
-  }
-}
-
-function isComplete(folder: string): boolean {
-  if (!['config.json', 'tokenizer.json'].every((file) => existsSync(join(folder, file)))) return false;
-  try {
-    return safetensorsFiles(folder).every((file) => existsSync(join(folder, file)));
-  } catch (error) {
-    if (error instanceof ModelFolderError) return false;
-    throw error;
-  }
-}
-
-function readText(path: string): string | null {
-  try {
-    return readFileSync(path, 'utf8').trim();
-  } catch {
-    return null;
-  }
-}
-
-function link(path: string, target: string): void {
-  rmSync(path, { force: true });
-  symlinkSync(target, path);
 }
 
 async function commitOf(id: string, revision: string, settings: HubSettings): Promise<string> {
@@ -279,8 +181,8 @@ function fetchWith({ token }: HubSettings): typeof fetch {
 
 function isUnreachable(error: unknown): boolean {
   if (error instanceof HubApiError) return error.statusCode >= 500;
-  // fetch throws TypeErrors for connections that failed or were lost.
-  return error instanceof TypeError || (error instanceof Error && CONNECTION_ERRORS.has(error.name));
+  if (error instanceof TypeError) return FETCH_FAILURES.has(error.message);
+  return error instanceof Error && CONNECTION_ERRORS.has(error.name);
 }
 
 function causeOf(error: unknown): string {

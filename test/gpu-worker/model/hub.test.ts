@@ -106,7 +106,10 @@ describe('a model', () => {
     );
     const bytes = readdirSync(folder).reduce((sum, name) => sum + statSync(join(folder, name)).size, 0);
     expect(seen.at(-1)).toEqual({ doneBytes: bytes, totalBytes: bytes });
-    for (const { doneBytes, totalBytes } of seen) expect(doneBytes).toBeLessThanOrEqual(totalBytes);
+    for (const { doneBytes, totalBytes } of seen) {
+      expect(totalBytes).toBe(bytes);
+      expect(doneBytes).toBeLessThanOrEqual(bytes);
+    }
   });
 });
 
