@@ -71,7 +71,7 @@ export class CpuRunner implements ModelRunner {
     const { decoder, buffers, kv, sampler } = this.#parts;
     // A row that fails leaves its slot as before the plan: positions from `start` on count as unused.
     for (const { blocks, start, ids } of rows) kv.willWrite(blocks[0] ?? 0, start, start + ids.length);
-    decoder.run(rows, { buffers, kv, logits: sampler.logits.pointer, vocabSize: this.info.vocabSize });
+    decoder.run(rows, { buffers, kv, logits: sampler.logits, vocabSize: this.info.vocabSize });
     for (const { blocks, start, ids } of rows) kv.wrote(blocks[0] ?? 0, start + ids.length);
   }
 

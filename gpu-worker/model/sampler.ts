@@ -8,6 +8,7 @@ import type { RandomSource } from '../sample/random.ts';
 import { RowSession } from './row-session.ts';
 import { Memory } from './runtime/memory.ts';
 import { bulkGraph, greedyGraph, keyedGraph, logprobsGraph, sumGraph } from './sampling-graphs.ts';
+import type { RowGraph } from './sampling-graphs.ts';
 
 /** Candidates that the exact keyed draw looks at before the tail. */
 const TOP = 64;
@@ -40,9 +41,33 @@ export interface Draws {
   readonly failures: RowFailures;
 }
 
+/** Where logits lie, and what runs graphs over them. */
+export interface SamplerBackend {
+  /** Of the first row of logits, float32 [maxRows, V]. */
+  readonly logits: bigint;
+  /** Rows that pass through the graphs at once. */
+  readonly chunkRows: number;
+  /** [V] of one row, on the host. */
+  row(index: number): Float32Array;
+  /** The row's values were changed on the host. */
+  changed(index: number): void;
+  open(graph: RowGraph, maxRows: number): RowGraphRunner;
+  free(): void;
+}
+
+/** A graph over rows of logits; see `RowSession`. */
+export interface RowGraphRunner {
+  run(logits: bigint, rows: number): void;
+  floats(name: string, row: number): Float32Array;
+  ints(name: string, row: number): Int32Array;
+  free(): void;
+}
+
 export interface SamplerOptions {
   readonly vocabSize: number;
   readonly maxRows: number;
+  /** By default this machine's memory and processor. */
+  readonly backend?: SamplerBackend;
   /** For unseeded rows; by default seeded from the system's entropy. */
   readonly random?: RandomSource;
 }
@@ -56,30 +81,43 @@ function methodOf(spec: SampleSpec): Method {
 }
 
 export class Sampler {
-  /** [maxRows, V] float32: the model writes row i for `targets[i]`; `sample` applies the rules in place. */
-  readonly logits: Memory;
   readonly #vocabSize: number;
   readonly #maxRows: number;
-  readonly #chunkRows: number;
+  readonly #backend: SamplerBackend;
   readonly #random: RandomSource;
-  readonly #sum: RowSession;
-  readonly #greedy: RowSession;
-  readonly #keyed: RowSession;
-  readonly #bulk: RowSession;
-  readonly #logprobs: RowSession;
+  readonly #sum: RowGraphRunner;
+  readonly #greedy: RowGraphRunner;
+  readonly #keyed: RowGraphRunner;
+  readonly #bulk: RowGraphRunner;
+  readonly #logprobs: RowGraphRunner;
 
-  constructor({ vocabSize, maxRows, random = Xoshiro128.fromEntropy() }: SamplerOptions) {
+  constructor(options: SamplerOptions) {
+    const {
+      vocabSize,
+      maxRows,
+      random = Xoshiro128.fromEntropy(),
+      backend = hostBackend(vocabSize, maxRows),
+    } = options;
     this.#vocabSize = vocabSize;
     this.#maxRows = maxRows;
     this.#random = random;
-    const rows = Math.min(maxRows, Math.max(1, Math.floor(CHUNK_LOGITS / vocabSize)));
-    this.#chunkRows = rows;
-    this.logits = Memory.allocate(maxRows * vocabSize * 4);
-    this.#sum = new RowSession(sumGraph(vocabSize), rows);
-    this.#greedy = new RowSession(greedyGraph(vocabSize), rows);
-    this.#keyed = new RowSession(keyedGraph(vocabSize, Math.min(TOP, vocabSize)), rows);
-    this.#bulk = new RowSession(bulkGraph(vocabSize), rows);
-    this.#logprobs = new RowSession(logprobsGraph(vocabSize, Math.min(TOP_LOGPROBS, vocabSize)), rows);
+    this.#backend = backend;
+    const open = (graph: RowGraph): RowGraphRunner => backend.open(graph, backend.chunkRows);
+    this.#sum = open(sumGraph(vocabSize));
+    this.#greedy = open(greedyGraph(vocabSize));
+    this.#keyed = open(keyedGraph(vocabSize, Math.min(TOP, vocabSize)));
+    this.#bulk = open(bulkGraph(vocabSize));
+    this.#logprobs = open(logprobsGraph(vocabSize, Math.min(TOP_LOGPROBS, vocabSize)));
+  }
+
+  /** Of [maxRows, V] float32: the model writes row i for `targets[i]`; `sample` applies the rules in place. */
+  get logits(): bigint {
+    return this.#backend.logits;
+  }
+
+  /** [V] of the logits' row `index`, on the host. */
+  row(index: number): Float32Array {
+    return this.#backend.row(index);
   }
 
   /** `targets[i]` says how to draw from logits row i. */
@@ -88,7 +126,7 @@ export class Sampler {
     const tokens = new Int32Array(targets.length);
     const logprobs = targets.map(() => null as TokenLogprobs | null);
     const failures = new Map<number, string>();
-    for (let first = 0; first < targets.length; first += this.#chunkRows) {
+    for (let first = 0; first < targets.length; first += this.#backend.chunkRows) {
       const chunk = this.#chunk(targets, first);
       this.#checkFinite(chunk, failures);
       if (chunk.targets.some(asksLogprobs)) this.#logprobs.run(chunk.pointer, chunk.targets.length);
@@ -104,15 +142,15 @@ export class Sampler {
 
   free(): void {
     for (const session of [this.#sum, this.#greedy, this.#keyed, this.#bulk, this.#logprobs]) session.free();
-    this.logits.free();
+    this.#backend.free();
   }
 
   #chunk(targets: readonly DrawTarget[], first: number): Chunk {
     const bytes = this.#vocabSize * 4;
     return {
-      targets: targets.slice(first, first + this.#chunkRows),
-      pointer: this.logits.pointer + BigInt(first * bytes),
-      row: (i) => new Float32Array(this.logits.buffer, (first + i) * bytes, this.#vocabSize),
+      targets: targets.slice(first, first + this.#backend.chunkRows),
+      pointer: this.#backend.logits + BigInt(first * bytes),
+      first,
     };
   }
 
@@ -125,11 +163,12 @@ export class Sampler {
     });
   }
 
-  #applyRules({ targets, row }: Chunk): void {
+  #applyRules({ targets, first }: Chunk): void {
     targets.forEach(({ spec, drafts, unseen = NO_TOKENS }, i) => {
       if (spec.rules === null) return;
       const since = unseen.length === 0 ? drafts : Int32Array.of(...unseen, ...drafts);
-      applyRules(row(i), spec.rules, { index: spec.index + drafts.length, drafts: since });
+      applyRules(this.#backend.row(first + i), spec.rules, { index: spec.index + drafts.length, drafts: since });
+      this.#backend.changed(first + i);
     });
   }
 
@@ -141,8 +180,9 @@ export class Sampler {
     chunk.targets.forEach((target, i) => {
       if (failures.has(target.row)) return;
       const token = this.#tokenOf(target, methods[i] ?? 'greedy', i);
-      // Only where nothing is left to draw does a token at −Infinity come back.
-      if (chunk.row(i)[token] === -Infinity) failures.set(target.row, 'rules forbid every token');
+      // Only where rules leave nothing to draw does a token at −Infinity come back.
+      const forbidden = target.spec.rules !== null && this.#backend.row(chunk.first + i)[token] === -Infinity;
+      if (forbidden) failures.set(target.row, 'rules forbid every token');
       else tokens[i] = token;
     });
   }
@@ -188,8 +228,20 @@ interface Chunk {
   readonly targets: readonly DrawTarget[];
   /** Of the first target's logits. */
   readonly pointer: bigint;
-  /** The logits [V] of `targets[i]`. */
-  readonly row: (i: number) => Float32Array;
+  /** Row of the first target's logits. */
+  readonly first: number;
+}
+
+function hostBackend(vocabSize: number, maxRows: number): SamplerBackend {
+  const memory = Memory.allocate(maxRows * vocabSize * 4);
+  return {
+    logits: memory.pointer,
+    chunkRows: Math.min(maxRows, Math.max(1, Math.floor(CHUNK_LOGITS / vocabSize))),
+    row: (index) => new Float32Array(memory.buffer, index * vocabSize * 4, vocabSize),
+    changed: () => {},
+    open: (graph, rows) => new RowSession(graph, rows),
+    free: () => memory.free(),
+  };
 }
 
 function asksLogprobs({ spec }: DrawTarget): boolean {

@@ -1,10 +1,8 @@
-/** Draws on the host for steps with seeded, truncated, ruled or reported rows: logits come over, tokens go back. Knows no session. */
+/** Draws with the host's part in it, for steps with seeded, truncated, ruled or reported rows. Knows no session. */
 import { PLACEHOLDER } from '../../engine/step-plan.ts';
 import type { PlanRow, TokenLogprobs } from '../../engine/step-plan.ts';
-import type { Cuda } from '../runtime/cudart.ts';
 import type { DrawTarget, Sampler } from '../sampler.ts';
 import type { Part } from './plan-inputs.ts';
-import type { StepMemory } from './step-memory.ts';
 
 /** What a step's host draws came to, in the plan's order. */
 export interface HostDraws {
@@ -23,20 +21,28 @@ export interface HostDrawRun {
   readonly tokenOf: (sequence: number) => number | null;
 }
 
-const FLOAT_BYTES = 4;
-
 export class HostDraw {
-  readonly #cuda: Cuda;
-  readonly #memory: StepMemory;
   readonly #sampler: Sampler;
-  /** Rows that the sampler has memory for. */
-  readonly #chunk: number;
+  /** New logits are there to draw from. */
+  readonly #begin: () => void;
 
-  constructor(cuda: Cuda, memory: StepMemory, { sampler, chunk }: { sampler: Sampler; chunk: number }) {
-    this.#cuda = cuda;
-    this.#memory = memory;
+  constructor(sampler: Sampler, begin: () => void) {
     this.#sampler = sampler;
-    this.#chunk = chunk;
+    this.#begin = begin;
+  }
+
+  /** Draws once in every way from the logits that are there, so that the memory it takes is taken. */
+  warmUp(rows: number): void {
+    const seed = [1, 1] as const;
+    const plain = { temperature: 1, topP: 0.9, topK: 0, minP: 0, choice: 0, index: 0, rules: null, logprobs: 20 };
+    const drafts = new Int32Array();
+    this.#begin();
+    this.#sampler.sample(
+      Array.from({ length: rows }, (_, row): DrawTarget => {
+        const unseeded = { ...plain, topP: 1, temperature: row % 3 === 0 ? 0 : 1, seed: null };
+        return { row, spec: row % 3 === 1 ? { ...plain, seed } : unseeded, drafts };
+      }),
+    );
   }
 
   begin(draws: number): HostDraws {
@@ -46,23 +52,14 @@ export class HostDraw {
   /** For a part whose logits are queued; blocks until they are there. */
   draw(into: HostDraws, { rows, part, order, tokenOf }: HostDrawRun): void {
     const targets = part.rows.flatMap((place) => targetsOf(rows, place, tokenOf));
-    this.#cuda.synchronize();
     const begin = performance.now();
-    const rowBytes = this.#memory.sizes.vocabSize * FLOAT_BYTES;
-    const { pointer } = this.#memory.logits(1);
-    for (let first = 0; first < targets.length; first += this.#chunk) {
-      const chunk = targets.slice(first, first + this.#chunk);
-      const source = pointer + BigInt(first * rowBytes);
-      this.#cuda.toHost(this.#sampler.logits.pointer, source, chunk.length * rowBytes);
-      this.#cuda.synchronize();
-      const { tokens, logprobs, failures } = this.#sampler.sample(chunk);
-      chunk.forEach((_, i) => {
-        const place = order[first + i] ?? 0;
-        into.tokens[place] = tokens[i] ?? 0;
-        into.logprobs[place] = logprobs?.[i] ?? null;
-      });
-      for (const [row, problem] of failures) into.failures.set(row, problem);
-    }
+    this.#begin();
+    const { tokens, logprobs, failures } = this.#sampler.sample(targets);
+    order.forEach((place, i) => {
+      into.tokens[place] = tokens[i] ?? 0;
+      into.logprobs[place] = logprobs?.[i] ?? null;
+    });
+    for (const [row, problem] of failures) into.failures.set(row, problem);
     into.ms += performance.now() - begin;
   }
 

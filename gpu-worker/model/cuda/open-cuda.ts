@@ -10,6 +10,7 @@ import type { BucketLimits } from './buckets.ts';
 import { calibrateKvScales } from './calibrate.ts';
 import { CudaRunner } from './cuda-runner.ts';
 import { DeviceDraw } from './device-draw.ts';
+import { deviceBackend } from './device-sampler.ts';
 import { DeviceWeights } from './device-weights.ts';
 import type { HalfSource } from './device-weights.ts';
 import { HostDraw } from './host-draw.ts';
@@ -47,8 +48,6 @@ const MAX_GRAPHS = 96;
 const LEAST_LOGITS = 64;
 /** Tokens of a quantized cache expanded at once. */
 const MAX_EXPANDED = 65_536;
-/** Rows of logits that the host draws from at once. */
-const HOST_ROWS = 16;
 
 /** Throws with what is missing: no driver, no provider, too little memory. `source` is read completely here. */
 export function openCudaRunner(config: ModelConfig, source: HalfSource, options: CudaOptions): ModelRunner {
@@ -101,7 +100,11 @@ function open(config: ModelConfig, source: HalfSource, opening: Opening): CudaRu
   cleanup.push(() => decoder.release());
   const draw = new DeviceDraw(cuda, memory);
   cleanup.push(() => draw.release());
+  const backend = deviceBackend(cuda, memory);
+  const hostDraw = new HostDraw(new Sampler({ vocabSize, maxRows: maxLogits, backend }), backend.begin);
+  cleanup.push(() => hostDraw.free());
   runLargestSteps({ cuda, memory, decoder, draw }, { maxNumSeqs, maxStepTokens, partLimits, buckets });
+  hostDraw.warmUp(backend.chunkRows);
   const { free: freeBytes, total: totalBytes } = cuda.memory();
   const bytesPerBlock = 2 * layers * blockBytes(config, kvType, blockSize);
   const blocks = blocksThatFit({
@@ -113,9 +116,6 @@ function open(config: ModelConfig, source: HalfSource, opening: Opening): CudaRu
   probe.free();
   if (decodesApart)
     calibrateKvScales({ cuda, memory, decoder, kv, weights }, { vocabSize, maxStepTokens, maxModelLen });
-  const sampler = new Sampler({ vocabSize, maxRows: HOST_ROWS });
-  const hostDraw = new HostDraw(cuda, memory, { sampler, chunk: HOST_ROWS });
-  cleanup.push(() => hostDraw.free());
   const layout = { kind: 'blocks', blocks, blockSize, capacityTokens: blocks * blockSize } as const;
   const fingerprint = fingerprintOf(config, source, { type, kvType });
   return new CudaRunner({

@@ -45,9 +45,7 @@ function target(spec: Partial<SampleSpec>, row = 0, drafts: Int32Array = NO_DRAF
 
 /** Row i of the logits is `rows[i]`. */
 function sample(rows: readonly Float32Array[], targets: readonly DrawTarget[]): Draws {
-  const size = rows[0]?.length ?? 0;
-  const logits = new Float32Array(sampler.logits.buffer);
-  rows.forEach((row, i) => logits.set(row, i * size));
+  rows.forEach((row, i) => sampler.row(i).set(row));
   return sampler.sample(targets);
 }
 
