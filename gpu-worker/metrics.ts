@@ -15,6 +15,7 @@ export class Metrics {
   readonly #waiting = this.#gauge('num_requests_waiting', 'Sequences that wait to run');
   readonly #kvUsage = this.#gauge('kv_cache_usage_perc', 'KV cache held by live sequences, 1 = all');
   readonly #kvCached = this.#gauge('kv_cache_cached_tokens', 'KV tokens that only the prefix cache holds');
+  readonly #kvPinned = this.#gauge('kv_cache_pinned_tokens', 'Those of them that are evicted last');
   readonly #prefixQueries = this.#counter('prefix_cache_queries_total', 'Prompt tokens looked up in the prefix cache');
   readonly #prefixHits = this.#counter('prefix_cache_hits_total', 'Prompt tokens found in the prefix cache');
   readonly #preemptions = this.#counter('num_preemptions_total', 'Sequences that lost their KV and computed it again');
@@ -63,6 +64,7 @@ export class Metrics {
     this.#waiting.set(waiting);
     this.#kvUsage.set(kv.capacity === 0 ? 0 : kv.live / kv.capacity);
     this.#kvCached.set(kv.cached);
+    this.#kvPinned.set(kv.pinned);
     this.#prefixQueries.inc(kv.prefixQueries - this.#seenQueries);
     this.#prefixHits.inc(kv.prefixHits - this.#seenHits);
     [this.#seenQueries, this.#seenHits] = [kv.prefixQueries, kv.prefixHits];

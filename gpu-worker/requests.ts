@@ -4,7 +4,7 @@ import type { Submit } from '../shared/protocol.ts';
 import { checkCapacity, checkLength, checkTokens, type AdmissionLimits, type AdmissionLoad } from './admission.ts';
 import type { EngineRequest, EngineSampling } from './engine/messages.ts';
 import type { GenerationDefaults } from './model/generation-config.ts';
-import { marksOf } from './prefix/prefix-mark.ts';
+import { marksOf, tokensUpTo } from './prefix/prefix-mark.ts';
 import type { TokenBytes } from './text/detokenizer.ts';
 import type { PromptEncoder } from './text/prompt.ts';
 
@@ -35,6 +35,7 @@ export function toEngineRequest(
   }
   if (submit.deadlineMs <= now.nowMs) throw new MillraceError('deadline_exceeded', 'The request is past its deadline.');
   const { n } = submit.params;
+  const { pinnedUnits = 0 } = submit;
   const { tokenBytes } = rules;
   checkCapacity(rules.limits, now, n);
   const param = submit.prompt.type === 'chat' ? 'messages' : 'prompt';
@@ -54,6 +55,7 @@ export function toEngineRequest(
     deadlineMs: submit.deadlineMs,
     priority: submit.priority,
     reasoning: submit.prompt.type === 'chat' ? rules.encoder.reasoning(promptIds) : null,
+    ...(pinnedUnits === 0 ? {} : { pinnedTokens: tokensUpTo(submit.prompt, pinnedUnits, { promptIds, tokenBytes }) }),
     ...(submit.blocks === undefined ? {} : { marks: marksOf(submit.prompt, submit.blocks, { promptIds, tokenBytes }) }),
   };
 }

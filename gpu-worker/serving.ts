@@ -37,7 +37,7 @@ export interface ServingParts {
 }
 
 const MAX_STREAM_BYTES = 256 * 1024 * 1024;
-const NO_KV = { capacity: 0, live: 0, cached: 0, prefixQueries: 0, prefixHits: 0 };
+const NO_KV = { capacity: 0, live: 0, cached: 0, pinned: 0, prefixQueries: 0, prefixHits: 0 };
 const IDLE: EngineLoad = { running: 0, waiting: 0, queuedPrefillTokens: 0, kv: NO_KV };
 
 export class Serving {

@@ -90,8 +90,8 @@ export class Engine {
 
   get load(): EngineLoad {
     const { running, waitingCount: waiting, queuedPrefillTokens } = this.#scheduler;
-    const { capacity, live, cached, queries: prefixQueries, hits: prefixHits } = this.#kv.usage();
-    const kv = { capacity, live, cached, prefixQueries, prefixHits };
+    const { capacity, live, cached, pinned, queries: prefixQueries, hits: prefixHits } = this.#kv.usage();
+    const kv = { capacity, live, cached, pinned, prefixQueries, prefixHits };
     return { running: running.size, waiting, queuedPrefillTokens, kv };
   }
 

@@ -56,6 +56,8 @@ export interface EngineRequest {
   readonly reasoning: 'open' | 'closed' | null;
   /** Prefixes of the prompt whose KV events are wanted, shortest first. */
   readonly marks?: readonly PrefixMark[];
+  /** Tokens of a registered system prompt at its beginning: their KV is evicted last. */
+  readonly pinnedTokens?: number;
 }
 
 export type EngineCommand =
@@ -99,10 +101,11 @@ export interface EngineLoad {
   /** Prompt tokens admitted but not computed. */
   readonly queuedPrefillTokens: number;
   readonly kv: {
-    /** Tokens: in all, held by live sequences, held by the prefix cache alone. */
+    /** Tokens: in all, held by live sequences, held by the prefix cache alone, pinned of those. */
     readonly capacity: number;
     readonly live: number;
     readonly cached: number;
+    readonly pinned: number;
     /** Totals since the start. */
     readonly prefixQueries: number;
     readonly prefixHits: number;

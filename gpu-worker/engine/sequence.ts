@@ -85,7 +85,8 @@ export class Sequence {
   }
 
   get owner(): KvOwner {
-    return { sequence: this.number, salt: this.salt, tokens: this.#tokens.subarray(0, this.#length) };
+    const pinned = this.request.pinnedTokens ?? 0;
+    return { sequence: this.number, salt: this.salt, tokens: this.#tokens.subarray(0, this.#length), pinned };
   }
 
   get outputTokens(): number {

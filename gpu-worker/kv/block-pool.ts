@@ -8,9 +8,11 @@
  *   looked for.
  * - A released sequence gives its blocks back tail first; free blocks are given away before cached ones, and those in
  *   the order in which they came back. A block is thus evicted before the block it continues.
+ * - Full blocks of pinned tokens are given away last, see idle-blocks.ts.
  */
-import { EvictionQueue } from './eviction-queue.ts';
-import type { KvAdmission, KvCache, KvCopy, KvDrop, KvOwner, KvUsage } from './kv-cache.ts';
+import { IdleBlocks } from './idle-blocks.ts';
+import { PINNED_SHARE, type KvAdmission, type KvCache, type KvCopy } from './kv-cache.ts';
+import type { KvDrop, KvOwner, KvUsage } from './kv-cache.ts';
 import { NONE } from './piece-table.ts';
 import { PIECE } from './prefix-hash.ts';
 import { PrefixIndex } from './prefix-index.ts';
@@ -23,14 +25,15 @@ export interface PoolOptions {
 
 interface Live {
   readonly salt: string;
+  /** Blocks at the beginning that are evicted last. */
+  readonly pinned: number;
   /** Block table in the order of positions. */
   table: Int32Array;
   committed: number;
 }
 
 /** A released sequence whose blocks plans up to `until` may still write. */
-interface Resting {
-  readonly table: Int32Array;
+interface Resting extends Pick<Live, 'table' | 'pinned'> {
   readonly until: number;
 }
 
@@ -50,7 +53,7 @@ export class BlockPool implements KvCache {
   readonly #references: Int32Array;
   /** Hold nothing; the next one last. */
   readonly #free: number[];
-  readonly #cached: EvictionQueue;
+  readonly #cached: IdleBlocks;
   readonly #live = new Map<number, Live>();
   #resting: Resting[] = [];
   #queries = 0;
@@ -62,7 +65,7 @@ export class BlockPool implements KvCache {
     this.#index = new PrefixIndex(blocks, blockSize);
     this.#references = new Int32Array(blocks);
     this.#free = Array.from({ length: blocks }, (_, block) => blocks - 1 - block);
-    this.#cached = new EvictionQueue(blocks);
+    this.#cached = new IdleBlocks(blocks, Math.floor(blocks * PINNED_SHARE));
   }
 
   match(owner: KvOwner): number {
@@ -70,7 +73,7 @@ export class BlockPool implements KvCache {
   }
 
   admit(owner: KvOwner, upTo: number): KvAdmission | null {
-    const { sequence, salt, tokens } = owner;
+    const { sequence, salt, tokens, pinned = 0 } = owner;
     if (this.#live.has(sequence)) throw new Error(`sequence ${sequence} is admitted already`);
     const reuse = this.#reuse(owner, upTo);
     const total = this.#blocksFor(upTo);
@@ -94,7 +97,8 @@ export class BlockPool implements KvCache {
       table[length++] = block;
     }
     this.#extend(table, length, salt);
-    this.#live.set(sequence, { salt, table, committed: reuse.tokens });
+    const pinnedBlocks = Math.floor(pinned / this.#blockSize);
+    this.#live.set(sequence, { salt, pinned: pinnedBlocks, table, committed: reuse.tokens });
     this.#queries += tokens.length;
     this.#hits += reuse.tokens;
     return { cached: reuse.tokens, copies };
@@ -134,15 +138,15 @@ export class BlockPool implements KvCache {
   }
 
   release(sequence: number, until: number): void {
-    const { table } = this.#liveOf(sequence);
+    const { table, pinned } = this.#liveOf(sequence);
     this.#live.delete(sequence);
-    if (until > 0) this.#resting.push({ table, until });
-    else this.#giveBack(table);
+    if (until > 0) this.#resting.push({ table, pinned, until });
+    else this.#giveBack({ table, pinned });
   }
 
   retire(planId: number): void {
     if (this.#resting.length === 0) return;
-    for (const { table, until } of this.#resting) if (until <= planId) this.#giveBack(table);
+    for (const each of this.#resting) if (each.until <= planId) this.#giveBack(each);
     this.#resting = this.#resting.filter(({ until }) => until > planId);
   }
 
@@ -158,8 +162,9 @@ export class BlockPool implements KvCache {
     const size = this.#blockSize;
     const live = (this.#index.blocks - this.#available) * size;
     const [capacity, cached] = [this.#index.blocks * size, this.#cached.size * size];
+    const pinned = this.#cached.pinnedSize * size;
     const [queries, hits] = [this.#queries, this.#hits];
-    return { capacity, live, cached, queries, hits };
+    return { capacity, live, cached, pinned, queries, hits };
   }
 
   clear(): void {
@@ -241,6 +246,7 @@ export class BlockPool implements KvCache {
     const block = this.#free.pop() ?? this.#cached.shift();
     if (block === null) throw new Error('no block is left');
     this.#index.truncate(block, 0);
+    this.#cached.unpin(block);
     this.#references[block] = 1;
     return block;
   }
@@ -254,7 +260,10 @@ export class BlockPool implements KvCache {
     }
   }
 
-  #giveBack(table: Int32Array): void {
+  #giveBack({ table, pinned }: Pick<Live, 'table' | 'pinned'>): void {
+    for (const block of table.subarray(0, pinned)) {
+      if (this.#index.length(block) === this.#blockSize) this.#cached.pin(block);
+    }
     for (const block of table.toReversed()) {
       const references = (this.#references[block] ?? 0) - 1;
       if (references < 0) throw new Error(`block ${block} is given back twice`);

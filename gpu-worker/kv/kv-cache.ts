@@ -4,6 +4,11 @@
  * Knows no tensors, no scheduling and no clock.
  */
 
+/** Share of the capacity that pinned prefixes may keep from eviction. */
+export const PINNED_SHARE = 1 / 4;
+/** A pin that nobody used ends after the cache was replaced so many times. */
+export const PIN_TURNOVERS = 16;
+
 /** Copy KV positions 0 … `tokens` − 1 of block `from` to block `to`. */
 export interface KvCopy {
   readonly from: number;
@@ -25,6 +30,8 @@ export interface KvOwner {
   readonly salt: string;
   /** [length]: every known token. */
   readonly tokens: Int32Array;
+  /** So many of the first ones are evicted last, once they are committed: those of registered prompts. 0 without. */
+  readonly pinned?: number;
 }
 
 export interface KvAdmission {
@@ -41,6 +48,8 @@ export interface KvUsage {
   readonly live: number;
   /** Tokens that only the prefix cache holds; evicted as needed. */
   readonly cached: number;
+  /** Of the cached ones, those evicted last; at most PINNED_SHARE of the capacity. */
+  readonly pinned: number;
   /** Tokens looked up at admission, and found. */
   readonly queries: number;
   readonly hits: number;
@@ -51,7 +60,7 @@ export interface KvCache {
   match(owner: KvOwner): number;
   /**
    * Takes a sequence in with room for `upTo` tokens, reusing the longest cached prefix. Null: no room now, nothing
-   * changed. Evicts cached prefixes as needed, least recently used first, each from its tail.
+   * changed. Evicts cached prefixes as needed, pinned ones last, least recently used first, each from its tail.
    */
   admit(owner: KvOwner, upTo: number): KvAdmission | null;
   /** Room for `upTo` tokens in total. False: no room now, and what the sequence had it keeps. */

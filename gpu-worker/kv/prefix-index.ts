@@ -119,6 +119,16 @@ export class PrefixIndex {
     return null;
   }
 
+  /** True when both hold the same `tokens` first tokens of one salt, and begin a sequence. */
+  sameBegin(one: number, other: number, tokens: number): boolean {
+    if (this.#salts[one] !== this.#salts[other] || this.parent(one) !== NONE || this.parent(other) !== NONE)
+      return false;
+    if (this.length(one) < tokens || this.length(other) < tokens) return false;
+    const [a, b] = [one * this.blockSize, other * this.blockSize];
+    for (let i = 0; i < tokens; i++) if (this.#tokens[a + i] !== this.#tokens[b + i]) return false;
+    return true;
+  }
+
   /** True when another block ends in, or goes on from, the last whole piece of this one. */
   heldElsewhere(block: number): boolean {
     const pieces = Math.floor(this.length(block) / PIECE);

@@ -56,6 +56,11 @@ export function marksOf(
   return marks;
 }
 
+/** Whole tokens of the prompt up to `units` UTF-16 units of its first text; 0 where that is not found, or is little. */
+export function tokensUpTo(prompt: Prompt, units: number, tokenized: Tokenized): number {
+  return marksOf(prompt, [{ hash: '', message: 0, end: units }], tokenized)[0]?.tokens ?? 0;
+}
+
 /** The bytes that a prompt's tokens stand for, read from front to back; control tokens have none. */
 class RenderedPrompt {
   readonly #bytes: Buffer;

@@ -153,6 +153,23 @@ describe('requests', () => {
     expect([named.prompt, named.pinnedUnits]).toEqual([{ type: 'chat', messages: [system(SHORT), hi] }, SHORT.length]);
   });
 
+  test('stay in the cache of a worker under pressure, where others’ prefixes do not', async () => {
+    const unregistered = system(SHORT.replaceAll('parcel', 'letter'));
+    const cachedOf = async (messages: object[]) => {
+      const { usage } = await ask({ messages, cache_salt: 'pressure' });
+      return { cached: usage.prompt_tokens_details.cached_tokens, prompt: usage.prompt_tokens };
+    };
+    await cachedOf([unregistered, hi]);
+    await cachedOf([system(TEXT), hi]);
+    // Twice as many as the worker has slots.
+    for (let i = 0; i < 16; i++) await cachedOf([system(`${i} ${SHORT.replaceAll('shelf', `box ${i}`)}`), hi]);
+    expect(await stack.metric('kv_cache_pinned_tokens')).toBeGreaterThan(100);
+    const next = { role: 'user', content: 'And parcel 4?' };
+    const pinned = await cachedOf([system(TEXT), next]);
+    expect(pinned.cached).toBeGreaterThan(pinned.prompt - 40);
+    expect((await cachedOf([unregistered, next])).cached).toBeLessThan(40);
+  });
+
   test('of another tenant: the text is only text, and the id is not there', async () => {
     const { usage } = await ask({ messages: [system(TEXT), hi] }, otherKey);
     expect(usage.prompt_tokens_details.saved_bytes).toBeLessThan(bytes(TEXT) - bytes(SHORT));

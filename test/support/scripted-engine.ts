@@ -6,7 +6,7 @@ import type { ErrorCode } from '../../shared/errors.ts';
 import { NO_USAGE } from '../../shared/protocol.ts';
 
 const PLAIN = { reasoning: null, logprobs: null };
-const NO_KV = { capacity: 16_384, live: 0, cached: 0, prefixQueries: 0, prefixHits: 0 };
+const NO_KV = { capacity: 16_384, live: 0, cached: 0, pinned: 0, prefixQueries: 0, prefixHits: 0 };
 const TIMINGS = { queueMs: 1, prefillMs: 2, decodeMs: 3 };
 
 /** Token k of a request's output is k, its text `<k>`. */

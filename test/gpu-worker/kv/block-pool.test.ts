@@ -26,7 +26,7 @@ describe('reuse', () => {
     expect(owners.admit(2, second)).toEqual({ cached: 64, copies: [] });
     expect([...kv.blocks(2).subarray(0, 2)]).toEqual([...kv.blocks(1).subarray(0, 2)]);
     expect(kv.blocks(2)[2]).not.toBe(kv.blocks(1)[2]);
-    expect(kv.usage()).toEqual({ capacity: 256, live: 128, cached: 0, queries: 148, hits: 64 });
+    expect(kv.usage()).toEqual({ capacity: 256, live: 128, cached: 0, pinned: 0, queries: 148, hits: 64 });
   });
 
   test('a block that matches in part is copied to the token, and its holder keeps it', () => {
@@ -78,7 +78,7 @@ describe('reuse', () => {
 
   test('tenants with different salts share nothing, also no part', () => {
     const tokens = fresh(60);
-    owners.cache(1, tokens, 'one');
+    owners.cache(1, tokens, { salt: 'one' });
     expect(owners.match(tokens, 'two')).toBe(0);
     expect(owners.match(tokens)).toBe(0);
     expect(owners.match(tokens, 'one')).toBe(59);

@@ -14,6 +14,12 @@ export function joined(...parts: readonly Int32Array[]): Int32Array {
   return Int32Array.from(parts.flatMap((part) => [...part]));
 }
 
+interface OwnerOptions {
+  readonly salt?: string;
+  /** Tokens to pin. */
+  readonly pins?: number;
+}
+
 /** The scheduler's steps of a sequence in short. */
 export class Owners {
   readonly #kv: KvCache;
@@ -27,8 +33,8 @@ export class Owners {
     return this.#kv.match({ sequence: 0, salt, tokens });
   }
 
-  admit(sequence: number, tokens: Int32Array, salt = ''): KvAdmission | null {
-    const owner = { sequence, salt, tokens };
+  admit(sequence: number, tokens: Int32Array, { salt = '', pins = 0 }: OwnerOptions = {}): KvAdmission | null {
+    const owner = { sequence, salt, tokens, pinned: pins };
     const admission = this.#kv.admit(owner, tokens.length);
     if (admission !== null) this.#owners.set(sequence, owner);
     return admission;
@@ -40,8 +46,8 @@ export class Owners {
   }
 
   /** Admits, commits and releases: the tokens are cached. */
-  cache(sequence: number, tokens: Int32Array, salt = ''): void {
-    expect(this.admit(sequence, tokens, salt)).not.toBeNull();
+  cache(sequence: number, tokens: Int32Array, options: OwnerOptions = {}): void {
+    expect(this.admit(sequence, tokens, options)).not.toBeNull();
     this.commit(sequence);
     this.#kv.release(sequence, 0);
   }

@@ -156,11 +156,11 @@ describe('capacity', () => {
 
 test('tenants with different salts share nothing, also no part', () => {
   const tokens = fresh(60);
-  owners.cache(1, tokens, 'one');
+  owners.cache(1, tokens, { salt: 'one' });
   expect(owners.match(tokens, 'two')).toBe(0);
   expect(owners.match(tokens)).toBe(0);
   expect(owners.match(tokens, 'one')).toBe(59);
-  expect(owners.admit(2, tokens, 'two')?.cached).toBe(0);
+  expect(owners.admit(2, tokens, { salt: 'two' })?.cached).toBe(0);
 });
 
 test('only committed tokens are reused, whatever was run', () => {

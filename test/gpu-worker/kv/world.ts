@@ -3,7 +3,7 @@
  * drives them. After every operation it checks the cache against what it knows. Knows the cache by its contract only.
  */
 import { expect } from 'vitest';
-import type { KvCache, KvCopy, KvOwner } from '../../../gpu-worker/kv/kv-cache.ts';
+import { PINNED_SHARE, type KvCache, type KvCopy, type KvOwner } from '../../../gpu-worker/kv/kv-cache.ts';
 import { Memory, SALTS, type Salt, type SimulatedPlan, type SimulatedRow } from './memory.ts';
 import { seeded } from '../../support/seeded.ts';
 
@@ -53,6 +53,8 @@ export interface Arrival {
   readonly salt: Salt | null;
   /** Tokens to reserve at once; 0 = its prompt. */
   readonly chunk: number;
+  /** Fraction of its prompt that is pinned. */
+  readonly pinned: number;
   readonly seed: number;
 }
 
@@ -63,7 +65,7 @@ export class World {
   readonly geometry: Geometry;
   readonly memory: Memory;
   /** What came to pass: a suite in which something never does proves nothing about it. */
-  readonly seen = { refusals: 0, reuses: 0, copies: 0, arranged: 0, cuts: 0, drops: 0, rested: 0 };
+  readonly seen = { refusals: 0, reuses: 0, copies: 0, arranged: 0, cuts: 0, drops: 0, rested: 0, pins: 0 };
   readonly live: LiveSequence[] = [];
   readonly plans: SimulatedPlan[] = [];
   #resting: RestingSequence[] = [];
@@ -80,7 +82,8 @@ export class World {
   admit(kv: KvCache, arrival: Arrival): void {
     const { salt, stream } = this.#arriving(arrival);
     const prompt = stream.subarray(0, Math.max(1, stream.length - 24));
-    const owner = { sequence: ++this.#lastNumber, salt, tokens: prompt };
+    const pinned = Math.floor(prompt.length * arrival.pinned);
+    const owner = { sequence: ++this.#lastNumber, salt, tokens: prompt, pinned };
     const upTo = arrival.chunk > 0 ? Math.min(arrival.chunk, prompt.length) : prompt.length;
     const matched = kv.match(owner);
     const before = this.#observe(kv);
@@ -213,10 +216,12 @@ export class World {
   /** What holds after every operation. */
   check(kv: KvCache): void {
     expect(kv.violations()).toEqual([]);
-    const { live, cached, capacity } = kv.usage();
+    const { live, cached, pinned, capacity } = kv.usage();
     expect(capacity).toBe(this.geometry.capacity);
     expect(live).toBe(this.#liveTokens(kv));
     expect(live + cached).toBeLessThanOrEqual(capacity);
+    expect(pinned).toBeLessThanOrEqual(Math.min(cached, capacity * PINNED_SHARE));
+    if (pinned > 0) this.seen.pins++;
     if (this.plans.length > 0 || this.#copies.length > 0) return;
     for (const sequence of this.live) {
       const { number, salt, stream, committed } = sequence;

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import { marksOf, type PrefixMark } from '../../../gpu-worker/prefix/prefix-mark.ts';
+import { marksOf, tokensUpTo, type PrefixMark } from '../../../gpu-worker/prefix/prefix-mark.ts';
 import { TokenBytes } from '../../../gpu-worker/text/detokenizer.ts';
 import { PromptEncoder } from '../../../gpu-worker/text/prompt.ts';
 import { blocksOf } from '../../../shared/block-hash.ts';
@@ -55,6 +55,21 @@ describe('a mark’s tokens are the text up to its block’s end', () => {
       expect(bytesOf(ids.subarray(0, tokens + 1)).length).toBeGreaterThanOrEqual(at);
     }
   });
+});
+
+test('a registered prompt at the beginning: its whole tokens, whatever follows it', () => {
+  const registered = long.slice(0, 1500);
+  const pinnedOf = (content: string, units = registered.length) => {
+    const prompt = chat({ role: 'system', content }, user(long.slice(3000)));
+    const promptIds = encoder.encode(prompt);
+    return { tokens: tokensUpTo(prompt, units, { promptIds, tokenBytes }), promptIds };
+  };
+  const { tokens, promptIds } = pinnedOf(registered);
+  expect(bytesOf(promptIds.subarray(0, tokens)).toString().endsWith(registered)).toBe(true);
+  const longer = pinnedOf(`${registered}\n\nToday is Monday.`);
+  expect([longer.tokens, longer.promptIds.slice(0, tokens)]).toEqual([tokens, promptIds.slice(0, tokens)]);
+  // Fewer than are worth a route, none, and more than the message has.
+  for (const units of [20, 0, 1501]) expect(pinnedOf(registered, units).tokens).toBe(0);
 });
 
 test('a conversation that grows keeps its marks, up to the tokens around a cut', () => {
