@@ -9,6 +9,8 @@ import { ConfigError, helpRows, readFlags, Settings, type Environment } from './
 import type { EngineOptions } from './engine/engine-options.ts';
 import { modelPlace, type HubSettings } from './model/hub.ts';
 import { BLOCK_SIZES, DEFAULT_BLOCK_SIZE, QUANTIZATIONS, type BlockSize } from './model/quantize/scheme.ts';
+import { DEVICES } from './model/device.ts';
+import { KV_CHOICES } from './model/cuda/kv-layout.ts';
 import { camelCase } from './spelling.ts';
 
 export { ConfigError };
@@ -124,6 +126,9 @@ export function engineConfig(
     kvCacheTokens: orNull(settings.integer('kv-cache-tokens', 0, 1_000_000_000)),
     memoryUtilization: settings.fraction('gpu-memory-utilization'),
     threads: settings.integer('threads', 1, 1024),
+    device: settings.oneOf('device', DEVICES),
+    gpu: settings.integer('gpu', 0, 1023),
+    kvCacheDtype: settings.oneOf('kv-cache-dtype', KV_CHOICES),
     policy: Object.freeze({
       mode: settings.oneOf('mode', ['latency', 'balanced', 'throughput']),
       prefixCaching: settings.boolean('enable-prefix-caching'),

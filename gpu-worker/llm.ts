@@ -43,6 +43,10 @@ export interface LoadOptions {
   readonly maxNumBatchedTokens?: number;
   /** Threads inside the model. */
   readonly threads?: number;
+  /** By default a GPU where one can be used. */
+  readonly device?: EngineConfig['device'];
+  readonly gpu?: number;
+  readonly kvCacheDtype?: EngineConfig['kvCacheDtype'];
   readonly mode?: Mode;
   /** Milliseconds between the tokens of a running stream, where the mode keeps such an objective. */
   readonly itlMs?: number;

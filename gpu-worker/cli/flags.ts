@@ -95,6 +95,13 @@ export const ENGINE_FLAGS = {
     help: 'tokens of KV cache; 0 = what the memory allows',
     fallback: '0',
   },
+  device: { env: 'MILLRACE_DEVICE', help: 'auto: a GPU where one can be used; cpu; cuda', fallback: 'auto' },
+  gpu: { env: 'MILLRACE_GPU', help: 'number of the GPU; one worker serves one GPU', fallback: '0' },
+  'kv-cache-dtype': {
+    env: 'MILLRACE_KV_CACHE_DTYPE',
+    help: 'on a GPU auto, float16 or fp8; auto: fp8 where its fast kernel takes the model',
+    fallback: 'auto',
+  },
   threads: { env: 'MILLRACE_THREADS', help: 'threads inside the model', fallback: String(availableParallelism()) },
 } as const satisfies FlagTable;
 

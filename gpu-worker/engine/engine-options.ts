@@ -1,4 +1,6 @@
 /** What the engine thread needs to open a model and run it. Structured-cloneable. */
+import type { DeviceChoice } from '../model/device.ts';
+import type { KvChoice } from '../model/cuda/kv-layout.ts';
 import type { QuantizationOptions } from '../model/quantize/scheme.ts';
 import type { Mode } from './modes.ts';
 
@@ -33,5 +35,11 @@ export interface EngineOptions extends QuantizationOptions {
   readonly kvCacheTokens: number | null;
   /** Threads inside the model. */
   readonly threads: number;
+  /** By default the CPU. */
+  readonly device?: DeviceChoice;
+  /** Number of the GPU, as the driver counts those that this process may see. */
+  readonly gpu?: number;
+  /** Number format of keys and values on a GPU. */
+  readonly kvCacheDtype?: KvChoice;
   readonly policy: EnginePolicy;
 }

@@ -1,5 +1,6 @@
 /** A model without some of its layers: its config, and its weights under the names that the shorter graph asks for. Chooses none. */
 import type { ModelConfig } from './config.ts';
+import type { WeightSource } from './weights.ts';
 import type { WeightStore } from './weight-store.ts';
 import type { Stack } from './weight-store.ts';
 
@@ -28,6 +29,16 @@ export function layerSubset(weights: WeightStore, kept: readonly number[]): Weig
     quantized: (stack) => weights.quantized(original(stack)),
     // Tables are numbered by the layers that are left.
     constant: (name, shape, values) => weights.constant(`${kept.join('.')} ${name} ${shape.join('x')}`, shape, values),
+  };
+}
+
+/** The same files as `source`: layer i has the tensors of layer kept[i]. */
+export function layerSubsetSource(source: WeightSource, kept: readonly number[]): WeightSource {
+  const renamed = (name: string) => name.replaceAll(LAYER, (_, number) => `.layers.${kept[Number(number)]}.`);
+  return {
+    identity: `${source.identity} ${kept.join()}`,
+    readRows: (name, part, target) => source.readRows(renamed(name), part, target),
+    close: () => source.close(),
   };
 }
 

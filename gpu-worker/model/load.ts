@@ -1,4 +1,4 @@
-/** Opens a model folder as a ModelRunner on the CPU: config, weights, graph, session, KV slots. Owns no step. */
+/** Opens a model folder as a ModelRunner; on the CPU: config, weights, graph, session, KV slots. Owns no step. */
 import { createHash } from 'node:crypto';
 import { totalmem } from 'node:os';
 import type { ModelRunner } from '../engine/runner.ts';
@@ -8,7 +8,11 @@ import { CpuDecoder, planWeights } from './cpu-decoder.ts';
 import { CpuRunner } from './cpu-runner.ts';
 import { kvCapacityTokens } from './kv-budget.ts';
 import { kvBytesPerToken, KvSlots } from './kv-slots.ts';
-import { layerSubset, withLayers } from './layer-subset.ts';
+import { chooseDevice } from './choose-device.ts';
+import type { DeviceChoice } from './device.ts';
+import type { KvChoice } from './cuda/kv-layout.ts';
+import { openCudaRunner } from './cuda/open-cuda.ts';
+import { layerSubset, layerSubsetSource, withLayers } from './layer-subset.ts';
 import { openWeights } from './open-weights.ts';
 import type { FillProgress } from './quantize/fill-all.ts';
 import { schemeName, schemeOf } from './quantize/scheme.ts';
@@ -43,6 +47,12 @@ export interface RunnerOptions extends QuantizationOptions {
 export interface OpenModelOptions extends RunnerOptions {
   /** A Hugging Face folder: config.json and safetensors. */
   readonly folder: string;
+  /** By default the CPU. */
+  readonly device?: DeviceChoice;
+  /** Number of the GPU. */
+  readonly gpu?: number;
+  /** Number format of keys and values on a GPU. */
+  readonly kvCacheDtype?: KvChoice;
 }
 
 /** Throws `ModelFolderError` when the folder cannot be served; the message says why. */
@@ -50,10 +60,22 @@ export function openModel(options: OpenModelOptions): ModelRunner {
   const config = readModelConfig(options.folder);
   const source = openSafetensors(options.folder);
   try {
-    return createRunner(config, source, options);
+    const { device = 'cpu', quantization } = options;
+    return chooseDevice(device, quantization) === 'cuda'
+      ? openOnGpu(config, source, options)
+      : createRunner(config, source, options);
   } finally {
     source.close();
   }
+}
+
+function openOnGpu(whole: ModelConfig, source: WeightSource, options: OpenModelOptions): ModelRunner {
+  const { keepLayers = null, gpu = 0, kvCacheDtype: kv = 'auto', onProgress = () => {} } = options;
+  const progress = ({ bytes: doneBytes, totalBytes }: { bytes: number; totalBytes: number }): void =>
+    onProgress({ doneBytes, totalBytes });
+  const own = { ...options, device: gpu, kv, onProgress: progress };
+  if (keepLayers === null) return openCudaRunner(whole, source, own);
+  return openCudaRunner(withLayers(whole, keepLayers), layerSubsetSource(source, keepLayers), own);
 }
 
 /** The same from any config and weights, which are read completely here; in `folder`, if the source has one. */

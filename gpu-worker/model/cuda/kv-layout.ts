@@ -4,7 +4,8 @@ import { ELEMENT_BYTES } from '../runtime/ort-api.ts';
 import type { FloatType, KvType } from './paged-graph.ts';
 
 /** What the operator may ask for; auto: by the model's shape. */
-export type KvChoice = 'auto' | 'float16' | 'fp8';
+export const KV_CHOICES = ['auto', 'float16', 'fp8'] as const;
+export type KvChoice = (typeof KV_CHOICES)[number];
 
 /** Head sizes and query heads per KV head that the XQA decode kernel has over a quantized cache (ONNX Runtime 1.30). */
 const XQA_HEAD_SIZES = [64, 128, 256];
