@@ -25,6 +25,7 @@ const NOW = { from: 1.3, to: 1.5 };
 const LATELY = { from: 0.9, to: 1.15 };
 /** So many sequences more than the mean are no overload. */
 const LOAD_ALLOWANCE = 4;
+/** The same of those begun lately, while all are idle: one conversation stays. The busier all are, the less. */
 const RECENT_ALLOWANCE = 4;
 /** Computing a token that another worker holds takes its time from those who come later: part of it that counts. */
 const WORK_WEIGHT = 0.5;
@@ -43,8 +44,8 @@ const GOOD_FACTOR = 1.1;
 const GOOD_SECONDS = 0.002;
 
 /**
- * All candidates: first the better of two random ones among the good (power of two choices: gateways that know nothing
- * of each other must not all pick the same), then by prediction. A conversation thus stays where its prefix is.
+ * All candidates: first of two random ones among the good that with less to do lately (power of two choices: gateways
+ * that know nothing of each other must not all pick the same), then by prediction. A conversation thus stays where its prefix is.
  */
 export function rank(promptTokens: number, candidates: readonly Candidate[], random: () => number): readonly string[] {
   const paces = candidates.flatMap(({ tokensPerSecond }) => tokensPerSecond ?? []);
@@ -54,15 +55,17 @@ export function rank(promptTokens: number, candidates: readonly Candidate[], ran
   const setting: Setting = {
     ...{ promptTokens, pace, load: mean(loadOf) },
     ...{ queue: mean(({ queuedTokens }) => queuedTokens), recent: mean(({ recent }) => recent) },
+    sequences: mean(({ sequences }) => sequences),
   };
   const ranked = candidates
-    .map((each) => ({ worker: each.worker, seconds: predictCost(each, setting) }))
+    .map((each) => ({ worker: each.worker, recent: each.recent, seconds: predictCost(each, setting) }))
     .toSorted((a, b) => a.seconds - b.seconds);
   const most = (ranked[0]?.seconds ?? 0) * GOOD_FACTOR + GOOD_SECONDS;
   const good = ranked.filter(({ seconds }) => seconds <= most).length;
   const pick = () => ranked[Math.floor(random() * good)];
   const [one, other] = [pick(), pick()];
-  const first = one !== undefined && other !== undefined && other.seconds < one.seconds ? other : one;
+  const difference = (other?.recent ?? 0) - (one?.recent ?? 0) || (other?.seconds ?? 0) - (one?.seconds ?? 0);
+  const first = difference < 0 ? other : one;
   return first === undefined
     ? []
     : [first.worker, ...ranked.filter((each) => each !== first).map(({ worker }) => worker)];
@@ -76,17 +79,19 @@ interface Setting {
   readonly load: number;
   /** Tokens, mean of all candidates. */
   readonly queue: number;
-  /** Mean of all candidates. */
+  /** Means of all candidates. */
   readonly recent: number;
+  readonly sequences: number;
 }
 
 /** Seconds to the first token, and those that the work costs others. */
-export function predictCost(candidate: Candidate, { promptTokens, pace, load, queue, recent }: Setting): number {
+export function predictCost(candidate: Candidate, setting: Setting): number {
+  const { promptTokens, pace, load, queue, recent } = setting;
   const { matchedTokens, queuedTokens, tokensPerSecond, sequences, maxSequences } = candidate;
   const places = Math.max(1, maxSequences);
   const fade = Math.min(
     fadeBetween(NOW, { value: loadOf(candidate) - LOAD_ALLOWANCE / places, mean: load }),
-    fadeBetween(LATELY, { value: candidate.recent - RECENT_ALLOWANCE, mean: recent }),
+    fadeBetween(LATELY, { value: candidate.recent - RECENT_ALLOWANCE / (1 + setting.sequences), mean: recent }),
   );
   const uncached = promptTokens - Math.min(promptTokens, matchedTokens) * fade;
   const crowd = (CROWD_WEIGHT * queue * uncached) / Math.max(1, promptTokens);

@@ -47,7 +47,7 @@ const SYSTEM = 'Answer as the shop would, in two sentences. '.repeat(150);
 
 describe('what this gateway sent', () => {
   test('requests at once with a prefix that nobody holds yet stay together', () => {
-    const seen = new Set(Array.from({ length: 5 }, (_, i) => send(lookup(chat(SYSTEM, `Question ${i}?`)))));
+    const seen = new Set(Array.from({ length: 4 }, (_, i) => send(lookup(chat(SYSTEM, `Question ${i}?`)))));
     expect(seen.size).toBe(1);
   });
 

@@ -78,7 +78,7 @@ describe('a hot prefix spreads', () => {
 
   test('in between it counts for less and less', () => {
     const at = (sequences: number) =>
-      predictCost(holder(sequences), { promptTokens: 1600, pace: 1, load: 0.2, queue: 0, recent: 0 });
+      predictCost(holder(sequences), { promptTokens: 1600, pace: 1, load: 0.2, queue: 0, recent: 0, sequences: 0 });
     const times = [18, 21, 22, 22.5, 23, 24].map(at);
     expect(times).toEqual(times.toSorted((a, b) => a - b));
     expect(times.at(-1)).toBeGreaterThan(5 * (times[0] ?? 0));
