@@ -17,6 +17,8 @@ import type { StepCosts } from './simulated-runner.ts';
 export const STEP_COSTS: StepCosts = { constantMs: 15, sequenceMs: 0.1, tokenMs: 0.25, kvTokenMs: 0.00004 };
 const FULL = { tenants: 60, systemTokens: 1500, maxTokens: 16, gateways: 4, cachedPrompts: 24, warmUpSeconds: 20 };
 const QUICK: typeof FULL = { ...FULL, tenants: 6, systemTokens: 300, cachedPrompts: 4, warmUpSeconds: 2 };
+/** Two cores carry the traffic of so many workers; of more, each is slower in proportion and gets as many requests fewer. */
+const FULL_SPEED_WORKERS = 8;
 /** KV for prompts that run, beside the cached ones. */
 const ROOM_TOKENS = 4000;
 
@@ -26,6 +28,8 @@ export interface FleetRun {
   readonly workers: number;
   readonly routing: Routing;
   readonly trace: TraceName;
+  /** Steps take so many times STEP_COSTS, and the rates are divided by it. */
+  readonly slowdown: number;
   readonly requests: number;
   readonly refused: number;
   /** Of requests sent in the window; in the overload trace of those that were answered by its end. */
@@ -58,16 +62,26 @@ export const fleet: Measure = async (options, show) => {
       const label = `${workers} workers, ${routing}`;
       show(`${label}: starting`);
       const flags = flagsOf(size);
-      await using running = await stack.open({ workers, routing, costs: STEP_COSTS, flags });
+      const slowdown = Math.max(1, workers / FULL_SPEED_WORKERS);
+      await using running = await stack.open({ workers, routing, costs: slower(STEP_COSTS, slowdown), flags });
       for (const trace of ['steady', 'overload'] as const) {
         const progress = (text: string) => show(`${label}, ${trace}: ${text}`);
         const play = { size, systems, apiKeys: stack.apiKeys, progress };
-        runs.push(runOf({ workers, routing, trace }, await playTrace(running, options, { ...play, workers, trace })));
+        const rate = ((trace === 'steady' ? options.rate : options.overloadRate) * workers) / slowdown;
+        const played = await playTrace(running, options, { ...play, rate, trace });
+        runs.push(runOf({ workers, routing, trace, slowdown }, played));
       }
     }
   }
   return { figures: options.workers.flatMap((workers) => figuresOf(workers, runs)), table: runTable(runs) };
 };
+
+function slower({ constantMs, sequenceMs, tokenMs, kvTokenMs }: StepCosts, factor: number): StepCosts {
+  return {
+    ...{ constantMs: constantMs * factor, sequenceMs: sequenceMs * factor },
+    ...{ tokenMs: tokenMs * factor, kvTokenMs: kvTokenMs * factor },
+  };
+}
 
 function flagsOf({ cachedPrompts, systemTokens }: typeof FULL): readonly string[] {
   const kvTokens = cachedPrompts * systemTokens + ROOM_TOKENS;
@@ -78,23 +92,23 @@ function flagsOf({ cachedPrompts, systemTokens }: typeof FULL): readonly string[
 
 interface TraceParts extends Pick<PlayOptions, 'systems' | 'apiKeys' | 'progress'> {
   readonly size: typeof FULL;
-  readonly workers: number;
+  /** Requests per second of the whole fleet. */
+  readonly rate: number;
   readonly trace: TraceName;
 }
 
 function playTrace(running: Fleet, options: RoutingOptions, parts: TraceParts): Promise<Played> {
-  const { size, workers, trace, systems, apiKeys, progress } = parts;
+  const { size, rate, trace, systems, apiKeys, progress } = parts;
   const { tenants, warmUpSeconds, maxTokens } = size;
-  const rate = trace === 'steady' ? options.rate : options.overloadRate;
   const seconds = warmUpSeconds + options.seconds;
   return play(running, {
-    trace: makeTrace({ ...options, seconds, requestsPerSecond: rate * workers, tenants }),
+    trace: makeTrace({ ...options, seconds, requestsPerSecond: rate, tenants }),
     ...{ systems, apiKeys, maxTokens, progress },
     ...{ warmUpMs: warmUpSeconds * 1000, windowMs: options.seconds * 1000, toTheEnd: trace === 'steady' },
   });
 }
 
-function runOf(head: Pick<FleetRun, 'workers' | 'routing' | 'trace'>, played: Played): FleetRun {
+function runOf(head: Pick<FleetRun, 'workers' | 'routing' | 'trace' | 'slowdown'>, played: Played): FleetRun {
   const { answers, completed, workers, windowMs, sent, refused, hostCpu, lateMs } = played;
   const ttfts = answers.map(({ sentMs, firstMs }) => firstMs - sentMs);
   const promptTokens = sum(answers.map((each) => each.promptTokens));
@@ -133,7 +147,15 @@ function figuresOf(workers: number, runs: readonly FleetRun[]): readonly Figure[
 }
 
 const COLUMNS = [
-  ...[right('workers'), left('routing'), left('trace'), right('requests'), right('refused'), right('TTFT ms')],
+  ...[
+    right('workers'),
+    right('slower'),
+    left('routing'),
+    left('trace'),
+    right('requests'),
+    right('refused'),
+    right('TTFT ms'),
+  ],
   ...[right('p90'), right('done/s'), right('tokens/s'), right('hit rate'), right('spread'), right('busy spread')],
   ...[right('busy'), right('host CPU')],
 ];
@@ -141,7 +163,7 @@ const COLUMNS = [
 function runTable(runs: readonly FleetRun[]): string {
   const share = (value: number) => `${(100 * value).toFixed(0)} %`;
   const rows = runs.map((run) => [
-    ...[String(run.workers), run.routing, run.trace, String(run.requests), String(run.refused)],
+    ...[String(run.workers), `${run.slowdown} ×`, run.routing, run.trace, String(run.requests), String(run.refused)],
     ...[run.ttftMeanMs.toFixed(0), run.ttftP90Ms.toFixed(0), run.completedPerSecond.toFixed(1)],
     ...[run.tokensPerSecond.toFixed(0), share(run.hitRate), run.requestsSpread.toFixed(2), run.busySpread.toFixed(2)],
     ...[share(run.utilization), share(run.hostCpu)],
@@ -149,7 +171,8 @@ function runTable(runs: readonly FleetRun[]): string {
   return `${formatTable(COLUMNS, rows)}\n\n${LEGEND}`;
 }
 
-const LEGEND = `steady: TTFT is the mean over all requests sent in the window, each followed to its end.
+const LEGEND = `slower: steps take so many times as long, and rates are divided by it, so that this machine carries the fleet.
+steady: TTFT is the mean over all requests sent in the window, each followed to its end.
 overload: done/s and tokens/s (prompt and output) count what ended in the window; TTFT only those answered by its end.
 spread: the busiest worker's requests ÷ mean; busy spread: its time in steps ÷ mean; busy: mean time in steps ÷ window.
 host CPU: all programs of this machine; near 100 % it slows all routings, by times that are no model's.`;

@@ -20,7 +20,7 @@ export interface RoutingOptions {
 }
 
 const DEFAULTS = {
-  ...{ only: MEASURE_NAMES.join(), workers: '4,16', seconds: '40', rate: '2', overload: '5' },
+  ...{ only: MEASURE_NAMES.join(), workers: '4,16', seconds: '40', rate: '2', overload: '4' },
   ...{ skew: '0.6', seed: '1' },
 };
 /** No figure of it means anything. */
@@ -39,7 +39,8 @@ export const HELP = `npm run bench:routing [-- options]
   --help
 
 fleet: each routing gets a fresh fleet and the same two traces; nats-server, edge and worker processes are real, and the
-workers run scheduler, KV cache, KV events and admission as served, but sleep for the time of a step.
+workers run scheduler, KV cache, KV events and admission as served, but sleep for the time of a step. Fleets of more
+than 8 workers run in slow motion: longer steps, lower rates.
 Output: tables, then one line of JSON. A missed must is printed; only failures end with code 1.`;
 
 /** Null: help was asked for. Throws with the option's name and the fix. */
