@@ -3,10 +3,12 @@ import { MillraceError } from '../shared/errors.ts';
 import { ConfigError, helpText, readConfig, type Config } from './config.ts';
 import { EngineClient } from './engine/engine-client.ts';
 import type { LoadingBytes } from './engine/messages.ts';
+import { addGpuMetrics } from './gpu-metrics.ts';
 import { startHealth } from './health.ts';
 import { readGenerationDefaults } from './model/generation-config.ts';
 import { modelFolder, modelPlace } from './model/hub.ts';
 import { Metrics } from './metrics.ts';
+import { gpuReader } from './model/runtime/nvml.ts';
 import { TokenBytes } from './text/detokenizer.ts';
 import { PromptEncoder } from './text/prompt.ts';
 import { startWatchdog } from './watchdog.ts';
@@ -67,6 +69,8 @@ class WorkerProcess {
     const kvTokens = kv.capacityTokens;
     const loaded = { names: config.names, maxModelLen, maxNumSeqs, kvTokens, fingerprint };
     log({ event: 'loaded', ...loaded, loadMs: Math.round(loadMs) });
+    const readGpu = engine.info.gpu === undefined ? null : gpuReader(engine.info.gpu);
+    if (readGpu !== null) addGpuMetrics(this.#metrics.registry, readGpu);
     const worker = await BusWorker.start({
       ...{ config, engine, metrics: this.#metrics, log },
       encoder: new PromptEncoder(folder, vocabSize),

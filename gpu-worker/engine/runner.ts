@@ -25,6 +25,8 @@ export interface RunnerInfo {
   readonly eosIds: readonly number[];
   /** Names weights, quantization, KV type and runtime: runners with equal fingerprints draw equal tokens. */
   readonly fingerprint: string;
+  /** Number of the GPU that it runs on; left out on the CPU. */
+  readonly gpu?: number;
 }
 
 /**

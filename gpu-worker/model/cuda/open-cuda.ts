@@ -119,7 +119,7 @@ function open(config: ModelConfig, source: HalfSource, opening: Opening): CudaRu
   const layout = { kind: 'blocks', blocks, blockSize, capacityTokens: blocks * blockSize } as const;
   const fingerprint = fingerprintOf(config, source, { type, kvType });
   return new CudaRunner({
-    info: { vocabSize, maxModelLen, maxNumSeqs, maxStepTokens, kv: layout, eosIds, fingerprint },
+    info: { vocabSize, maxModelLen, maxNumSeqs, maxStepTokens, kv: layout, eosIds, fingerprint, gpu: cuda.device },
     ...{ cuda, memory, decoder, draw, hostDraw, kv, partLimits, maxGraphs: MAX_GRAPHS },
     buckets: (opening.graphs ?? true) ? buckets : null,
     random: Xoshiro128.fromEntropy(),

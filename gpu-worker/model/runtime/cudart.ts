@@ -6,6 +6,7 @@ const OK = 0;
 const NON_BLOCKING_STREAM = 1;
 const COMPUTE_CAPABILITY_MAJOR = 75;
 const COMPUTE_CAPABILITY_MINOR = 76;
+const PCI_BUS_ID_BYTES = 32;
 const HOST_TO_DEVICE = 1;
 const DEVICE_TO_HOST = 2;
 const DEVICE_TO_DEVICE = 3;
@@ -15,6 +16,7 @@ const FUNCTIONS = {
   cudaDriverGetVersion: 'int cudaDriverGetVersion(_Out_ int*)',
   cudaGetDeviceCount: 'int cudaGetDeviceCount(_Out_ int*)',
   cudaSetDevice: 'int cudaSetDevice(int)',
+  cudaDeviceGetPCIBusId: 'int cudaDeviceGetPCIBusId(void*, int, int)',
   cudaDeviceGetAttribute: 'int cudaDeviceGetAttribute(_Out_ int*, int, int)',
   cudaMemGetInfo: 'int cudaMemGetInfo(_Out_ size_t*, _Out_ size_t*)',
   cudaMalloc: 'int cudaMalloc(_Out_ void**, size_t)',
@@ -33,7 +35,7 @@ const FUNCTIONS = {
   cudaEventElapsedTime: 'int cudaEventElapsedTime(_Out_ float*, void*, void*)',
 } as const;
 type FunctionName = keyof typeof FUNCTIONS;
-type Argument = bigint | number | [bigint | number | null];
+type Argument = bigint | number | Uint8Array | [bigint | number | null];
 type Functions = Readonly<Record<FunctionName, (...args: Argument[]) => unknown>>;
 
 export class CudaError extends Error {
@@ -88,6 +90,13 @@ export function whyNoCuda(): string | null {
   } catch (error) {
     return error instanceof Error ? error.message : String(error);
   }
+}
+
+/** As 0000:3B:00.0, the name that the driver's other libraries know a GPU by. */
+export function pciBusId(device: number): string {
+  const text = Buffer.alloc(PCI_BUS_ID_BYTES);
+  invoke('cudaDeviceGetPCIBusId', text, text.length, device);
+  return text.toString('latin1', 0, text.indexOf(0));
 }
 
 /** One GPU and the stream that all work of this thread goes through, in order. */
