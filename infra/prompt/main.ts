@@ -8,7 +8,7 @@ import { Tokenizer } from '../../gpu-worker/text/tokenizer.ts';
 import { SUBJECT_TOKEN } from '../../shared/subjects.ts';
 import { devFolder, PromptTable, type PromptRow } from './database.ts';
 import { lineDiff } from './diff.ts';
-import { shortenPrompt } from './shorten.ts';
+import { canonical, shortenPrompt } from './shorten.ts';
 
 const HELP = `npm run prompt -- <command> [options]
 
@@ -21,7 +21,7 @@ Requests whose system message begins with the text, or that name prompt: {"id": 
 within 10 seconds. A file named - is standard input.
 
   --name <name>        for people; unique in the tenant    [the file's name]
-  --short <file>       your own short form instead of the rules'
+  --short <file>       your own short form instead of the rules', in canonical blanks
   --model <folder>     whose tokenizer counts              [models/millrace-mini]
   --persist-to <dir>   local state of the edge             [that of the running npm start]
   --remote             the database in the cloud, as wrangler.toml and your Cloudflare login say
@@ -114,7 +114,7 @@ async function add(file: string | undefined): Promise<void> {
   const name = values.name ?? (file === '-' ? 'prompt' : basename(file, extname(file)));
   if (name === '' || name.length > MAX_NAME_CHARS) fail(`--name must have 1 to ${MAX_NAME_CHARS} characters.`);
   const text = readPrompt(file);
-  const short = values.short === undefined ? shortenPrompt(text) : readPrompt(values.short);
+  const short = values.short === undefined ? shortenPrompt(text) : canonical(readPrompt(values.short));
   const prompts = table();
   const others = await prompts.list(tenant);
   const same = others.find((other) => other.text === text);

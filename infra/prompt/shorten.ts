@@ -29,8 +29,8 @@ export function shortenPrompt(text: string): string {
   return short === '' ? canonical(text) : short;
 }
 
-/** As the edge leaves it when it compresses without loss. */
-function canonical(text: string): string {
+/** As the edge leaves it when it compresses without loss: so it is sent, and so a worker knows it again. */
+export function canonical(text: string): string {
   return (
     compressMessages([{ role: 'system', content: text }], { mode: 'lossless', rate: 1 }).messages[0]?.content ?? text
   );

@@ -184,6 +184,17 @@ describe('requests', () => {
   });
 });
 
+test('a short form of one’s own, in canonical form, so that workers know it again', async () => {
+  const [long, own] = [join(folder, 'long.txt'), join(folder, 'own.txt')];
+  writeFileSync(long, 'You answer for the mill, whoever asks and whatever they ask.');
+  writeFileSync(own, 'Answer for the mill.   \n\n\n\nBe brief.\n');
+  const added = await prompt('add', long, '--tenant', 'dev', '--name', 'own', '--short', own, '--yes');
+  const ownId = /Registered (pr_\w+) \(own\)/.exec(added.out)?.[1];
+  const { prompt: sent, pinnedUnits } = await submitted({ messages: [hi], prompt: { id: ownId } });
+  const short = 'Answer for the mill.\n\nBe brief.';
+  expect([sent, pinnedUnits]).toEqual([{ type: 'chat', messages: [system(short), hi] }, short.length]);
+});
+
 test('remove asks; then the id is refused', async () => {
   expect((await prompt('remove', id)).code).toBe(1);
   expect((await prompt('remove', id, '--yes')).out).toBe(`Removed ${id}.\n`);
