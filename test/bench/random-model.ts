@@ -6,7 +6,7 @@ import { createRunner } from '../../gpu-worker/model/load.ts';
 import type { RunnerOptions } from '../../gpu-worker/model/load.ts';
 import type { WeightSource } from '../../gpu-worker/model/weights.ts';
 
-/** config.json contents; sizes of Qwen/Qwen2.5-0.5B (494 M parameters) and of a 12 M Llama like the embedded model. */
+/** config.json contents; sizes of Qwen/Qwen2.5-0.5B (494 M parameters), of a 12 M Llama like the embedded model, and of smoke runs. */
 export const RANDOM_SHAPES = {
   'qwen2.5-0.5b': {
     model_type: 'qwen2',
@@ -17,6 +17,19 @@ export const RANDOM_SHAPES = {
     num_attention_heads: 14,
     num_key_value_heads: 2,
     max_position_embeddings: 32_768,
+    rms_norm_eps: 1e-6,
+    rope_theta: 1_000_000,
+    tie_word_embeddings: true,
+  },
+  'mini-qwen': {
+    model_type: 'qwen2',
+    vocab_size: 151_936,
+    hidden_size: 128,
+    intermediate_size: 256,
+    num_hidden_layers: 2,
+    num_attention_heads: 2,
+    num_key_value_heads: 1,
+    max_position_embeddings: 2048,
     rms_norm_eps: 1e-6,
     rope_theta: 1_000_000,
     tie_word_embeddings: true,
