@@ -62,6 +62,9 @@ class EngineThread {
     const outputs = this.#engine.step();
     this.#clock.end(Date.now());
     this.#post({ type: 'outputs', ...outputs, load: this.#engine.load });
+    const { lost = null } = this.#runner;
+    // Whoever supervises the process starts another; here every step would fail alike.
+    if (lost !== null) throw new Error(`the device is lost: ${lost}`);
   }
 
   #takeCommands(): void {

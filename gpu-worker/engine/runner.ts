@@ -37,6 +37,8 @@ export interface RunnerInfo {
 export interface ModelRunner {
   readonly info: RunnerInfo;
   readonly depth: 1 | 2;
+  /** Why nothing can ever be run again, such as a lost device; null or left out while plans can run. */
+  readonly lost?: string | null;
   launch(plan: StepPlan): void;
   collect(): StepResult;
   dispose(): void;

@@ -63,6 +63,7 @@ function drawsOnDevice({ temperature, seed, rules, logprobs, ...truncation }: Sa
 export class CudaRunner implements ModelRunner {
   readonly info: RunnerInfo;
   readonly depth = 2;
+  lost: string | null = null;
   readonly #parts: CudaRunnerParts;
   readonly #launched: LaunchedStep[] = [];
   /** The plan launched last, collected or not: what placeholders stand for. */
@@ -228,8 +229,9 @@ export class CudaRunner implements ModelRunner {
     this.#previous = null;
     try {
       this.#parts.cuda.synchronize();
-    } catch {
-      // What failed shows again in the next launch, with its own words.
+    } catch (error) {
+      // An error of the device itself stays: every later call gives it again.
+      this.lost = error instanceof Error ? error.message : String(error);
     }
   }
 }

@@ -13,20 +13,22 @@ const XQA_GROUPS = [4, 6, 8, 16, 32];
 
 /**
  * fp8 where its fast decode kernel takes the shape and the GPU has fp8 (compute capability 8.9): half the bytes, and
- * at batch 256 four times the speed of fp16's decode kernel. Elsewhere it would be expanded before every use.
+ * at batch 256 four times the speed of fp16's decode kernel. Elsewhere it is not to be had: a cache that no kernel reads
+ * in place would be expanded before every use, and head size 16 ends in an illegal access (ONNX Runtime 1.30).
  */
 export function chooseKvType(
   { heads, kvHeads, headDim }: Pick<ModelConfig, 'heads' | 'kvHeads' | 'headDim'>,
   { choice, type, computeCapability }: { choice: KvChoice; type: FloatType; computeCapability: number },
 ): KvType {
   if (choice === 'float16') return type;
-  if (choice === 'fp8') {
-    if (computeCapability < 8.9)
-      throw new RangeError(`an fp8 KV cache needs compute capability 8.9, this GPU has ${computeCapability}`);
-    return 'float8e4m3fn';
-  }
-  const fast = XQA_HEAD_SIZES.includes(headDim) && XQA_GROUPS.includes(heads / kvHeads);
-  return fast && computeCapability >= 8.9 ? 'float8e4m3fn' : type;
+  const group = heads / kvHeads;
+  const fast = XQA_HEAD_SIZES.includes(headDim) && XQA_GROUPS.includes(group);
+  if (fast && computeCapability >= 8.9) return 'float8e4m3fn';
+  if (choice === 'auto') return type;
+  throw new RangeError(
+    `an fp8 KV cache needs a head size of ${XQA_HEAD_SIZES.join(', ')} (here ${headDim}), ${XQA_GROUPS.join(', ')} query ` +
+      `heads to a KV head (here ${group}) and compute capability 8.9 (here ${computeCapability}): take auto or float16`,
+  );
 }
 
 /** Smallest block that flash attention reads in place: its key tile must not straddle blocks. */

@@ -51,6 +51,7 @@ const MAX_EXPANDED = 65_536;
 
 /** Throws with what is missing: no driver, no provider, too little memory. `source` is read completely here. */
 export function openCudaRunner(config: ModelConfig, source: HalfSource, options: CudaOptions): ModelRunner {
+  refusePartialRotary(config);
   const problem = whyNoCuda();
   if (problem !== null) throw new CudaError(`no GPU can be used: ${problem}; --device cpu serves without one`);
   const cuda = new Cuda(options.device ?? 0);
@@ -66,6 +67,15 @@ export function openCudaRunner(config: ModelConfig, source: HalfSource, options:
     }
     throw error;
   }
+}
+
+/** The kernel turns whole heads: with fewer dimensions its results are wrong, or it reads beyond its tables. */
+function refusePartialRotary({ attention, headDim }: ModelConfig): void {
+  const partial = attention.find(({ rope }) => rope !== null && rope.dims < headDim)?.rope;
+  if (partial === undefined || partial === null) return;
+  throw new RangeError(
+    `heads of ${headDim} dimensions of which ${partial.dims} are rotated (partial_rotary_factor) are not served on a GPU: take --device cpu`,
+  );
 }
 
 interface Opening extends CudaOptions {
