@@ -47,12 +47,17 @@ const CSV = /^[^,\s]+(?: [^,\s]+)?(?:,[^,\s][^,]*|,){2,}$/;
 
 /** One kind per line. `afterCode`: the paragraph before this one ended in code. */
 export function kindsOf(text: string, lines: readonly Line[], afterCode: boolean): readonly LineKind[] {
-  const kinds = lines.map((line): LineKind => lineKind(text, line));
-  const yamlCount = lines.filter((line) => line.last - line.start < SHOWN_CHARS && YAML.test(shown(text, line))).length;
-  const isYaml = yamlCount >= 2 && yamlCount >= YAML_SHARE * lines.length;
   const opener = lines[0];
   const goesOn = opener !== undefined && isIndented(text, opener, afterCode ? 1 : INDENTED_CODE);
-  if (isYaml || goesOn) return kinds.map(() => 'code');
+  if (goesOn) return lines.map(() => 'code');
+  const kinds: LineKind[] = [];
+  let yamlCount = 0;
+  for (const line of lines) {
+    const look = lookAt(text, line);
+    kinds.push(kindBy(look, text, line));
+    if (isYaml(look, text, line)) yamlCount++;
+  }
+  if (yamlCount >= 2 && yamlCount >= YAML_SHARE * lines.length) return kinds.fill('code');
   fillBetween(kinds);
   // An indented line belongs to the code line above it.
   for (let i = 1; i < lines.length; i++) {
@@ -68,36 +73,74 @@ function fillBetween(kinds: LineKind[]): void {
   for (let i = from; i < to; i++) kinds[i] = 'code';
 }
 
-/** HOLDS_CODE and TABLE need one of these. Looking for them first is cheaper. */
-const CODE_MARKS = marks('=&|:>[<$/\\;()');
-const TABLE_MARKS = marks('|\t');
-
-function marks(characters: string): Uint8Array {
-  return Uint8Array.from({ length: 128 }, (_, code) => (characters.includes(String.fromCharCode(code)) ? 1 : 0));
-}
-
-function lineKind(text: string, line: Line): LineKind {
-  const head = shown(text, line);
-  let codeMarks = 0;
-  let tableMarks = 0;
-  let isAscii = true;
-  for (let i = 0; i < head.length; i++) {
-    const code = head.charCodeAt(i);
-    if (code >= 128) isAscii = false;
-    else {
-      codeMarks |= CODE_MARKS[code] ?? 0;
-      tableMarks |= TABLE_MARKS[code] ?? 0;
-    }
+/**
+ * Nearly all lines are prose, and patterns are slow: each needs one of these characters, or a line that begins or ends
+ * in a certain way, which is looked for first.
+ */
+const [HOLDS_MARK, TABLE_MARK, BEGIN_MARK, COLON_MARK, BEYOND_ASCII] = [1, 2, 4, 8, 16];
+const MARKS = new Uint8Array(0x80);
+for (const [mark, characters] of [
+  [HOLDS_MARK, '=&|:>[<$/\\;()'],
+  [TABLE_MARK, '|\t'],
+  [BEGIN_MARK, '=;:(<{'],
+  [COLON_MARK, ':'],
+] as const) {
+  for (const character of characters) {
+    const code = character.charCodeAt(0);
+    MARKS[code] = (MARKS[code] ?? 0) | mark;
   }
-  if ((tableMarks > 0 || !isAscii) && TABLE.test(head)) return 'table';
-  BEGINS_LIKE_CODE.lastIndex = 0;
-  if (BEGINS_LIKE_CODE.test(head) || (codeMarks > 0 && HOLDS_CODE.test(head))) return 'code';
-  if (ENDS_LIKE_CODE.test(text.slice(Math.max(line.first, line.last - 3), line.last))) return 'code';
-  return CSV.test(head) ? 'table' : 'prose';
+}
+/** What BEGINS_LIKE_CODE may find in a line without a BEGIN_MARK begins with one of these, or ends in + or -. */
+const FIRST_TOKEN =
+  /[#)}\]@/*>$+-]|(?:export|default|async|public|private|protected|static|abstract|final|pub|override|class|import|from|package|return|else|try|finally|do|SELECT|INSERT|DELETE|CREATE|ALTER|DROP|WHERE|FROM|JOIN|GROUP|ORDER|VALUES|UPDATE|diff|File|RUN|ENV)\b/y;
+const LAST_CHARACTERS = '{}[(;,';
+const COMMA = 0x2c;
+
+interface Look {
+  /** One past what is shown. */
+  readonly end: number;
+  readonly marks: number;
+  readonly commas: number;
 }
 
-function shown(text: string, { first, last }: Line): string {
-  return text.slice(first, Math.min(last, first + SHOWN_CHARS));
+function lookAt(text: string, { first, last }: Line): Look {
+  const end = Math.min(last, first + SHOWN_CHARS);
+  let [marks, commas] = [0, 0];
+  for (let i = first; i < end; i++) {
+    const code = text.charCodeAt(i);
+    if (code >= 0x80) marks |= BEYOND_ASCII;
+    else if (code === COMMA) commas++;
+    else marks |= MARKS[code] ?? 0;
+  }
+  return { end, marks, commas };
+}
+
+function kindBy({ end, marks, commas }: Look, text: string, { first, last }: Line): LineKind {
+  if ((marks & (TABLE_MARK | BEYOND_ASCII)) !== 0 && TABLE.test(text.slice(first, end))) return 'table';
+  if (mayBeginLikeCode(marks, text, { first, end })) {
+    BEGINS_LIKE_CODE.lastIndex = 0;
+    if (BEGINS_LIKE_CODE.test(text.slice(first, end))) return 'code';
+  }
+  if ((marks & HOLDS_MARK) !== 0 && HOLDS_CODE.test(text.slice(first, end))) return 'code';
+  const mayEndLikeCode = LAST_CHARACTERS.includes(text[last - 1] ?? ' ');
+  if (mayEndLikeCode && ENDS_LIKE_CODE.test(text.slice(Math.max(first, last - 3), last))) return 'code';
+  return commas >= 2 && CSV.test(text.slice(first, end)) ? 'table' : 'prose';
+}
+
+function mayBeginLikeCode(
+  marks: number,
+  text: string,
+  { first, end }: { readonly first: number; readonly end: number },
+): boolean {
+  if ((marks & BEGIN_MARK) !== 0) return true;
+  const last = text[end - 1];
+  if (last === '+' || last === '-') return true;
+  FIRST_TOKEN.lastIndex = first;
+  return FIRST_TOKEN.test(text);
+}
+
+function isYaml({ end, marks }: Look, text: string, { start, first, last }: Line): boolean {
+  return (marks & COLON_MARK) !== 0 && last - start < SHOWN_CHARS && YAML.test(text.slice(first, end));
 }
 
 /** By so many columns at least; a tab is enough. */

@@ -139,7 +139,14 @@ function readAgain(rewritten: Rewritten, isUser: boolean): Outcome {
 }
 
 const encoder = new TextEncoder();
+const scratch = new Uint8Array(1 << 15);
 
 function utf8Bytes(text: string): number {
-  return encoder.encode(text).length;
+  let bytes = 0;
+  for (let rest = text; rest !== '';) {
+    const { read, written } = encoder.encodeInto(rest, scratch);
+    bytes += written;
+    rest = rest.slice(read);
+  }
+  return bytes;
 }

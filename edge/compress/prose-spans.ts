@@ -32,6 +32,9 @@ const CLOSERS: Readonly<Record<string, string>> = {
 };
 /** Formulas and code outside any mark. */
 const SYMBOLS = '=<>{}|\\^~';
+/** Characters that may begin a span, beside digits and letters. */
+const OPENERS = new Uint8Array(0x10000);
+for (const opener of ['`', "'", ...SYMBOLS, ...Object.keys(CLOSERS)]) OPENERS[opener.charCodeAt(0)] = 1;
 const SIGNS = '+-−±≈≤≥$€£¥#';
 const LISTED = new WordFilter([NEGATIONS, NUMBER_WORDS]);
 const IDENTIFIER_MIN_CHARS = 5;
@@ -44,8 +47,13 @@ export function proseSpans(line: string, stems: number[] = []): readonly ProseSp
   const spans: ProseSpan[] = [];
   let noSingleClose = false;
   for (let at = 0; at < line.length;) {
-    const kind = kindAt(line, at);
-    const plainEnd = kind === BLANK ? at + 1 : plainWordEnd(line, at, stems);
+    const code = line.charCodeAt(at);
+    const kind = kindOf(code);
+    if (kind === BLANK || ((kind === OTHER || kind === ENDING || kind === JOINT) && OPENERS[code] === 0)) {
+      at++;
+      continue;
+    }
+    const plainEnd = plainWordEnd(line, at, stems);
     if (plainEnd !== null) {
       at = plainEnd;
       continue;

@@ -43,7 +43,7 @@ export class RepeatIndex {
 
   /** Takes in a whole message as it will be sent. */
   add(content: string): void {
-    for (const line of content.split('\n')) this.#push(line);
+    for (const line of content.split('\n')) this.#push(line, quoteOf(line));
     this.commit();
   }
 
@@ -56,20 +56,24 @@ export class RepeatIndex {
     const sources = new Set<number>();
     let references = 0;
     const isFree = (i: number) => units[i] !== undefined && isReplaceable(units[i]) && !isFixed(i);
-    const write = (unit: Written, origin: number) => {
-      for (const line of unit.text.split('\n')) {
-        this.#push(line);
-        unitOfLine.push(written.length);
-      }
+    const push = (line: string, quote: string | null) => {
+      this.#push(line, quote);
+      unitOfLine.push(written.length);
+    };
+    const write = (unit: Written, origin: number, quote: string | null) => {
+      if (unit.kind === 'code' || unit.kind === 'table' || unit.kind === 'blank') {
+        for (const line of unit.text.split('\n')) push(line, quoteOf(line));
+      } else push(unit.text, quote);
       written.push(unit);
       origins.push(origin);
     };
     for (let i = 0; i < units.length;) {
-      const run = this.#longestRun(units, i, isFree);
       const unit = units[i];
       if (unit === undefined) break;
+      const quote = quoteOf(unit.text);
+      const run = quote === null ? null : this.#longestRun(units, i, { quote, isFree });
       if (run === null) {
-        write(unit, i);
+        write(unit, i, quote);
         i++;
         continue;
       }
@@ -77,7 +81,8 @@ export class RepeatIndex {
         const source = unitOfLine[run.at + k - this.#messageStart];
         if (source !== undefined) sources.add(source);
       }
-      write({ kind: 'reference', text: referenceTo(unit.text, run.count) }, i);
+      const text = referenceTo(quote ?? '', run.count);
+      write({ kind: 'reference', text }, i, quoteOf(text));
       references++;
       i += run.count;
     }
@@ -101,10 +106,9 @@ export class RepeatIndex {
     this.#lines.length = this.#messageStart;
   }
 
-  #push(line: string): void {
+  #push(line: string, quote: string | null): void {
     const at = this.#lines.push(line) - 1;
-    if (line.length < MIN_FIRST_CHARS) return;
-    const quote = quoteOf(line);
+    if (quote === null) return;
     const before = this.#byQuote.get(quote);
     if (before !== undefined && (before.isAmbiguous || this.#lines[before.at] === line)) return;
     this.#journal.push([quote, before]);
@@ -115,12 +119,11 @@ export class RepeatIndex {
   #longestRun(
     units: readonly Unit[],
     i: number,
-    isFree: (index: number) => boolean,
+    { quote, isFree }: { readonly quote: string; readonly isFree: (index: number) => boolean },
   ): { readonly at: number; readonly count: number } | null {
     const first = units[i]?.text ?? '';
-    if (first.length < MIN_FIRST_CHARS || !isFree(i)) return null;
-    const source = this.#byQuote.get(quoteOf(first));
-    if (source === undefined || source.isAmbiguous || this.#lines[source.at] !== first) return null;
+    const source = this.#byQuote.get(quote);
+    if (source === undefined || source.isAmbiguous || this.#lines[source.at] !== first || !isFree(i)) return null;
     let [count, chars] = [1, first.length];
     for (let k = 1; source.at + k < this.#lines.length && isFree(i + k); k++) {
       const text = units[i + k]?.text ?? '';
@@ -138,12 +141,13 @@ function isReplaceable({ kind, text }: Unit): boolean {
   return (kind === 'prose' || kind === 'json' || kind === 'blank') && !text.startsWith(REFERENCE);
 }
 
-function referenceTo(firstLine: string, count: number): string {
-  return `${REFERENCE}the ${count === 1 ? 'line' : `${count} lines from`} "${quoteOf(firstLine)}"]`;
+function referenceTo(quote: string, count: number): string {
+  return `${REFERENCE}the ${count === 1 ? 'line' : `${count} lines from`} "${quote}"]`;
 }
 
-/** A short line whole, else its begin and its end. */
-function quoteOf(line: string): string {
+/** A short line whole, else its begin and its end; null: too short to be told from others. */
+function quoteOf(line: string): string | null {
+  if (line.length < MIN_FIRST_CHARS) return null;
   if (line.length <= QUOTE_HEAD + QUOTE_TAIL) return line;
   return `${wellFormedHead(line).trimEnd()} … ${wellFormedTail(line).trimStart()}`;
 }

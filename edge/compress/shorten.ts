@@ -1,6 +1,6 @@
 /** Lossy: drops the sentences of a message's context that say least about its question. Knows no conversation. */
 import { proseSpans } from './prose-spans.ts';
-import { rankPassages } from './rank.ts';
+import { rankPassages, type Passages } from './rank.ts';
 import type { Written } from './repeats.ts';
 import { sentencesOf, type Sentence } from './sentences.ts';
 import { ADDRESS, IMPERATIVES } from './words.ts';
@@ -37,29 +37,40 @@ export function holdsGap(text: string): boolean {
 interface Candidate extends Sentence {
   readonly unit: number;
   readonly isDroppable: boolean;
-  readonly stems: readonly number[];
+}
+
+/** Sentences of the units that may be shortened, and their words. */
+interface Candidates extends Passages {
+  readonly sentences: Candidate[];
+  readonly stems: number[];
+  readonly ends: number[];
 }
 
 /** Order is kept, gaps are marked, and what `proseSpans` finds keeps its whole sentence. null: nothing was dropped. */
 export function shorten(units: readonly Written[], { question, rate, isFixed }: Brief): Shortened | null {
-  const candidates: Candidate[] = [];
-  for (const [i, unit] of units.entries()) {
-    if (unit.kind === 'prose' && !isFixed(i)) addCandidates(candidates, unit.text, i);
+  const candidates: Candidates = { sentences: [], stems: [], ends: [] };
+  for (let i = 0; i < units.length; i++) {
+    const unit = units[i];
+    if (unit?.kind === 'prose' && !isFixed(i)) addCandidates(candidates, unit.text, i);
   }
-  const droppable = candidates.filter(({ isDroppable }) => isDroppable);
-  if (droppable.length < MIN_SENTENCES || rate >= 1) return null;
-  const scores = rankPassages(
-    candidates.map(({ stems }) => stems),
-    question,
-  );
-  const ranked = [...candidates.keys()].filter((i) => candidates[i]?.isDroppable);
+  const { sentences } = candidates;
+  const ranked: number[] = [];
+  let droppable = 0;
+  for (let i = 0; i < sentences.length; i++) {
+    const sentence = sentences[i];
+    if (sentence?.isDroppable !== true) continue;
+    ranked.push(i);
+    droppable += sentence.end - sentence.start;
+  }
+  if (ranked.length < MIN_SENTENCES || rate >= 1) return null;
+  const scores = rankPassages(candidates, question);
   // Of equals the later one goes: texts say the main thing first.
   ranked.sort((a, b) => (scores[a] ?? 0) - (scores[b] ?? 0) || b - a);
-  let spare = (1 - rate) * droppable.reduce((sum, { start, end }) => sum + end - start, 0);
+  let spare = (1 - rate) * droppable;
   const dropped = new Map<number, Sentence[]>();
   let droppedSentences = 0;
   for (const i of ranked) {
-    const candidate = candidates[i];
+    const candidate = sentences[i];
     if (candidate === undefined || candidate.end - candidate.start > spare) continue;
     spare -= candidate.end - candidate.start;
     droppedSentences++;
@@ -70,17 +81,17 @@ export function shorten(units: readonly Written[], { question, rate, isFixed }: 
   return droppedSentences === 0 ? null : { units: withGaps(units, dropped), droppedSentences };
 }
 
-function addCandidates(candidates: Candidate[], text: string, unit: number): void {
-  const stems: number[] = [];
-  const spans = proseSpans(text, stems);
-  let [span, stem] = [0, 0];
-  for (const { start, end, isComplete } of sentencesOf(text)) {
+function addCandidates({ sentences, stems, ends }: Candidates, text: string, unit: number): void {
+  const words: number[] = [];
+  const spans = proseSpans(text, words);
+  let [span, word] = [0, 0];
+  for (const sentence of sentencesOf(text)) {
+    const { start, end, isComplete } = sentence;
     while ((spans[span]?.end ?? Infinity) <= start) span++;
     const isProtected = (spans[span]?.start ?? Infinity) < end;
-    const own: number[] = [];
-    for (; (stems[stem] ?? Infinity) < end; stem += 2) own.push(stems[stem + 1] ?? 0);
-    const isDroppable = !isProtected && saysLittleAlone(text, { start, end, isComplete });
-    candidates.push({ unit, start, end, isComplete, isDroppable, stems: own });
+    for (; (words[word] ?? Infinity) < end; word += 2) stems.push(words[word + 1] ?? 0);
+    ends.push(stems.length);
+    sentences.push({ unit, start, end, isComplete, isDroppable: !isProtected && saysLittleAlone(text, sentence) });
   }
 }
 

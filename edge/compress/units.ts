@@ -17,6 +17,7 @@ export interface Unit {
 /** Smaller JSON on one line stays as it is: `[ ]` may be a box to tick. */
 const MIN_JSON_CHARS = 32;
 const [TAB, FEED, RETURN, SPACE, BACKTICK, TILDE] = [0x09, 0x0a, 0x0d, 0x20, 0x60, 0x7e];
+const [OPEN_BRACE, OPEN_BRACKET] = [0x7b, 0x5b];
 
 /**
  * Canonical: no blanks at the ends of lines of prose, one blank line where there were more (not within code), JSON
@@ -27,7 +28,9 @@ export function parseUnits(text: string): readonly Unit[] {
 }
 
 export function joinUnits(units: readonly Pick<Unit, 'text'>[]): string {
-  return units.map((unit) => unit.text).join('\n');
+  let text = units[0]?.text ?? '';
+  for (let i = 1; i < units.length; i++) text += `\n${units[i]?.text ?? ''}`;
+  return text;
 }
 
 class Reader {
@@ -51,14 +54,19 @@ class Reader {
       this.#at = line.end + 1;
     }
     this.#endParagraph();
-    return this.#units.map((unit, i) => this.#withinCode(unit, i));
+    this.#keepWithinCode();
+    return this.#units;
   }
 
   /** Blank lines between code and code are code. */
-  #withinCode(unit: Unit, i: number): Unit {
-    if (unit.kind !== 'blank' || unit.start === unit.end) return unit;
-    if (this.#units[i - 1]?.kind !== 'code' || this.#units[i + 1]?.kind !== 'code') return unit;
-    return { ...unit, text: this.#text.slice(unit.start, unit.end) };
+  #keepWithinCode(): void {
+    const units = this.#units;
+    for (let i = 1; i < units.length - 1; i++) {
+      const unit = units[i];
+      if (unit?.kind !== 'blank' || unit.start === unit.end) continue;
+      if (units[i - 1]?.kind !== 'code' || units[i + 1]?.kind !== 'code') continue;
+      units[i] = { ...unit, text: this.#text.slice(unit.start, unit.end) };
+    }
   }
 
   #readBlankRun(): boolean {
@@ -72,7 +80,7 @@ class Reader {
     if (at === this.#text.length) end = at;
     if (end < this.#at) return false;
     this.#endParagraph();
-    this.#push('blank', { start: this.#at, end, text: '', jsonAt: null });
+    this.#push({ kind: 'blank', start: this.#at, end, text: '', jsonAt: null });
     return true;
   }
 
@@ -92,10 +100,10 @@ class Reader {
     const jsonAt = close !== null && info.trim().toLowerCase() === 'json' ? this.#bodyStart(opener, close) : null;
     const json = close === null || jsonAt === null ? null : this.#fencedJson(jsonAt, close);
     if (close === null || jsonAt === null || json === null) {
-      this.#push('code', { start: opener.start, end, text: this.#text.slice(opener.start, end), jsonAt: null });
+      this.#push({ kind: 'code', start: opener.start, end, text: this.#text.slice(opener.start, end), jsonAt: null });
     } else {
       const [begin, finish] = [this.#text.slice(opener.start, opener.end), this.#text.slice(close.start, end)];
-      this.#push('code', { start: opener.start, end, text: `${begin}\n${json}\n${finish}`, jsonAt });
+      this.#push({ kind: 'code', start: opener.start, end, text: `${begin}\n${json}\n${finish}`, jsonAt });
     }
     return true;
   }
@@ -137,7 +145,7 @@ class Reader {
     this.#endParagraph();
     const isSmall = scan.end <= end && scan.end - first < MIN_JSON_CHARS;
     const json = isSmall ? this.#text.slice(first, scan.end) : withoutBlanks(this.#text, first, scan);
-    this.#push('json', { start, end: rest.end, text: this.#text.slice(start, first) + json, jsonAt: first });
+    this.#push({ kind: 'json', start, end: rest.end, text: this.#text.slice(start, first) + json, jsonAt: first });
     return true;
   }
 
@@ -155,12 +163,12 @@ class Reader {
         while (kinds[i + 1] === kind) end = lines[++i]?.end ?? end;
       }
       const last = kind === 'prose' ? line.last : end;
-      this.#push(kind, { start: line.start, end, text: this.#text.slice(line.start, last), jsonAt: null });
+      this.#push({ kind, start: line.start, end, text: this.#text.slice(line.start, last), jsonAt: null });
     }
   }
 
-  #push(kind: Unit['kind'], unit: Omit<Unit, 'kind'>): void {
-    this.#units.push({ kind, ...unit });
+  #push(unit: Unit): void {
+    this.#units.push(unit);
     this.#at = unit.end + 1;
   }
 
@@ -180,6 +188,6 @@ function isBlank(code: number): boolean {
 }
 
 function isJsonOpener(text: string, at: number): boolean {
-  const char = text[at];
-  return char === '{' || char === '[';
+  const code = text.charCodeAt(at);
+  return code === OPEN_BRACE || code === OPEN_BRACKET;
 }
