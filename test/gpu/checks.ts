@@ -3,6 +3,7 @@ import { readModelConfig } from '../../gpu-worker/model/config.ts';
 import type { ModelRunner } from '../../gpu-worker/engine/runner.ts';
 import type { StepResult } from '../../gpu-worker/engine/step-plan.ts';
 import { openCudaRunner } from '../../gpu-worker/model/cuda/open-cuda.ts';
+import { chooseKvType } from '../../gpu-worker/model/cuda/kv-layout.ts';
 import type { KvChoice } from '../../gpu-worker/model/cuda/kv-layout.ts';
 import { openSafetensors } from '../../gpu-worker/model/safetensors.ts';
 import type { GoldenModel, LogitsCase } from './goldens.ts';
@@ -32,6 +33,14 @@ const MAX_MARGIN = 0.5;
 const CHUNKS = [7, 1000];
 const ALONE = 8;
 const CAPACITY = 1024;
+
+/** fp8 only where it is to be had; none for a model that a GPU does not serve. */
+export function kvChoices({ folder }: GoldenModel): readonly KvChoice[] {
+  const config = readModelConfig(folder);
+  if (config.attention.some(({ rope }) => rope !== null && rope.dims < config.headDim)) return [];
+  const type = chooseKvType(config, { choice: 'auto', type: 'float16', computeCapability: 9 });
+  return type === 'float8e4m3fn' ? ['float16', 'fp8'] : ['float16'];
+}
 
 export function checkModel(model: GoldenModel, kv: KvChoice): ModelChecks {
   const allowed = ALLOWED[kv];

@@ -2,48 +2,54 @@
 import { execFileSync } from 'node:child_process';
 import { formatTable } from '../bench/table.ts';
 import { goldenModels } from './goldens.ts';
-import { checkModel, type ModelChecks } from './checks.ts';
-import type { KvChoice } from '../../gpu-worker/model/cuda/kv-layout.ts';
+import { checkModel, kvChoices, type ModelChecks } from './checks.ts';
+import { checkServing } from './serving-checks.ts';
 
-const KV: readonly KvChoice[] = ['float16', 'fp8'];
-const [only = '', onlyKv = ''] = process.argv.slice(2);
+const [only = ''] = process.argv.slice(2);
 
-const results: ModelChecks[] = [];
-for (const model of goldenModels()) {
-  if (!model.name.includes(only)) continue;
-  for (const kv of KV) {
-    if (!kv.includes(onlyKv)) continue;
-    process.stderr.write(`${model.name}, ${kv} KV\n`);
-    results.push(checkModel(model, kv));
-    const last = results.at(-1);
-    if (last?.error != null) process.stderr.write(`  ${last.error}\n`);
+function checkModels(): readonly ModelChecks[] {
+  const results: ModelChecks[] = [];
+  for (const model of goldenModels()) {
+    if (!model.name.includes(only)) continue;
+    for (const kv of kvChoices(model)) {
+      process.stderr.write(`${model.name}, ${kv} KV\n`);
+      const checks = checkModel(model, kv);
+      results.push(checks);
+      if (checks.error !== null) process.stderr.write(`  ${checks.error}\n`);
+    }
   }
+  return results;
 }
-const COLUMNS = [
-  { title: 'model', align: 'left' },
-  { title: 'KV', align: 'left' },
-  { title: 'logits error', align: 'right' },
-  { title: 'allowed', align: 'right' },
-  { title: 'greedy equal', align: 'right' },
-  { title: 'margin where not', align: 'right' },
-  { title: 'batched = alone', align: 'right' },
-  { title: 'graphs = none', align: 'right' },
-  { title: 'problem', align: 'left' },
-] as const;
+
 const share = (pair: readonly [number, number] | null): string => (pair === null ? '' : `${pair[0]}/${pair[1]}`);
-console.log(
-  formatTable(
-    COLUMNS,
-    results.map((each) => [
-      ...[each.model, each.kv, each.logitsError?.toExponential(1) ?? '', each.allowed.toExponential(0)],
-      ...[share(each.equal), each.largestMargin?.toFixed(4) ?? '', share(each.alone), share(each.withoutGraphs)],
-      each.error?.slice(0, 90) ?? (each.passed ? '' : 'over the limit'),
-    ]),
-  ),
-);
-const failed = results.filter(({ passed }) => !passed).length;
-console.log(`\n${results.length - failed} of ${results.length} passed\n`);
-console.log(JSON.stringify({ test: 'gpu', date: new Date().toISOString(), gpu: gpuName(), results }));
+
+const models = checkModels();
+const embedded = goldenModels().find(({ name }) => name === 'millrace-mini' && name.includes(only));
+const serving = embedded === undefined ? [] : await checkServing(embedded);
+const left = (title: string) => ({ title, align: 'left' }) as const;
+const right = (title: string) => ({ title, align: 'right' }) as const;
+const modelColumns = [
+  ...[left('model'), left('KV'), right('logits error'), right('allowed'), right('greedy equal')],
+  ...[right('margin where not'), right('batched = alone'), right('graphs = none'), left('problem')],
+];
+const modelRows = models.map((each) => [
+  ...[each.model, each.kv, each.logitsError?.toExponential(1) ?? '', each.allowed.toExponential(0)],
+  ...[share(each.equal), each.largestMargin?.toFixed(4) ?? '', share(each.alone), share(each.withoutGraphs)],
+  each.error?.slice(0, 90) ?? (each.passed ? '' : 'over the limit'),
+]);
+console.log(`${formatTable(modelColumns, modelRows)}\n`);
+const servingColumns = [left('embedded model, served'), right('equal'), left('figure'), left('')];
+const servingRows = serving.map(({ name, equal, figure, passed }) => [
+  name,
+  share(equal),
+  figure,
+  passed ? '' : 'failed',
+]);
+if (serving.length > 0) console.log(`${formatTable(servingColumns, servingRows)}\n`);
+const all = [...models, ...serving];
+const failed = all.filter(({ passed }) => !passed).length;
+console.log(`${all.length - failed} of ${all.length} passed\n`);
+console.log(JSON.stringify({ test: 'gpu', date: new Date().toISOString(), gpu: gpuName(), models, serving }));
 process.exitCode = failed > 0 ? 1 : 0;
 
 function gpuName(): string {

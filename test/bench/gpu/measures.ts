@@ -74,6 +74,8 @@ export class GpuBench {
   }
 
   throughput(requests: number, promptTokens: number, outputTokens: number): ThroughputFigure {
+    // As a server that is up: CUDA graphs of these batches are captured.
+    this.#loop().run(this.#texts(requests, promptTokens, WARM_UP));
     const run = this.#loop().run(this.#texts(requests, promptTokens, outputTokens));
     const preemptions = run.steps.reduce((sum, { stats }) => sum + stats.preemptions, 0);
     return {
