@@ -7,8 +7,8 @@ import { joinUnits, parseUnits } from './units.ts';
 
 export interface CompressionOptions {
   /**
-   * `lossless`: canonical blanks and JSON, and exact repeats as references; `lossy`: sentences of context go as well, and
-   * system prompts stay byte for byte.
+   * `lossless`: canonical blanks and JSON, and exact repeats as references; `lossy`: sentences of the user's context go
+   * as well. A system prompt has the same form in both, so that the prefix cache serves both.
    */
   readonly mode: 'off' | 'lossless' | 'lossy';
   /** In lossy mode: share of the droppable context that stays at least, MIN_RATE to 1. Droppable is what nothing protects. */
@@ -77,8 +77,7 @@ class Compressor {
   next(message: ChatMessage): ChatMessage {
     const { role, content } = message;
     const isUser = role === 'user';
-    const stays =
-      role === 'assistant' || (role === 'system' && this.#options.mode === 'lossy') || holdsReference(content);
+    const stays = role === 'assistant' || holdsReference(content);
     const outcome = stays ? unchanged(content, isUser) : this.#compress(content, isUser);
     if (!outcome.isIndexed) this.#repeats.add(outcome.content);
     if (isUser) this.#question = outcome.question ?? this.#question;

@@ -39,21 +39,31 @@ const SIGNS = '+-−±≈≤≥$€£¥#';
 const LISTED = new WordFilter([NEGATIONS, NUMBER_WORDS]);
 const IDENTIFIER_MIN_CHARS = 5;
 
+/** Code units of the line that is read now and a zero, as strings are slow to read. */
+let codes = new Uint16Array(4096);
+
+function load(line: string): void {
+  if (line.length >= codes.length) codes = new Uint16Array(2 * line.length);
+  for (let i = 0; i < line.length; i++) codes[i] = line.charCodeAt(i);
+  codes[line.length] = 0;
+}
+
 /**
  * In order, none within another. A quote or a backtick that is never closed protects the rest of the line. `stems` gets
  * two numbers for each word outside quotes, URLs and code: where it begins and the hash of its first STEM_CHARS.
  */
 export function proseSpans(line: string, stems: number[] = []): readonly ProseSpan[] {
   const spans: ProseSpan[] = [];
+  load(line);
   let noSingleClose = false;
   for (let at = 0; at < line.length;) {
-    const code = line.charCodeAt(at);
+    const code = codes[at] ?? 0;
     const kind = kindOf(code);
     if (kind === BLANK || ((kind === OTHER || kind === ENDING || kind === JOINT) && OPENERS[code] === 0)) {
       at++;
       continue;
     }
-    const plainEnd = plainWordEnd(line, at, stems);
+    const plainEnd = plainWordEnd(at, line.length, stems);
     if (plainEnd !== null) {
       at = plainEnd;
       continue;
@@ -85,16 +95,16 @@ function spanOf(kind: ProseKind, start: number, end: number): ProseSpan {
 }
 
 /** One past a word of letters that needs no second look: nearly all are such. null: it does, or it is no word. */
-function plainWordEnd(line: string, at: number, stems: number[]): number | null {
+function plainWordEnd(at: number, length: number, stems: number[]): number | null {
   let end = at;
   let hash = 0;
   let stem = 0;
   let before: number = UPPER;
-  for (; end < line.length; end++) {
-    const code = line.charCodeAt(end);
+  for (; end < length; end++) {
+    const code = codes[end] ?? 0;
     const kind = kindOf(code);
     if (kind !== LOWER && (kind !== UPPER || before !== UPPER)) {
-      const isOver = kind === BLANK || kind === OTHER || (kind === ENDING && !isLetter(kindAt(line, end + 1)));
+      const isOver = kind === BLANK || kind === OTHER || (kind === ENDING && !isLetter(kindOf(codes[end + 1] ?? 0)));
       if (!isOver) return null;
       break;
     }

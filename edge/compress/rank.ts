@@ -27,7 +27,11 @@ export function rankPassages(passages: Passages, question: string): Float64Array
   const terms = new Terms(passages);
   for (const word of question.match(WORD) ?? []) terms.ask(hashOf(word.slice(0, STEM_CHARS)));
   const own = terms.relevance();
-  return own.map((score, i) => score + NEIGHBOUR_SHARE * Math.max(own[i - 1] ?? 0, own[i + 1] ?? 0));
+  const scores = new Float64Array(own.length);
+  for (let i = 0; i < own.length; i++) {
+    scores[i] = (own[i] ?? 0) + NEIGHBOUR_SHARE * Math.max(own[i - 1] ?? 0, own[i + 1] ?? 0);
+  }
+  return scores;
 }
 
 /** The words of all passages as small numbers, by a 32-bit hash of their stems: two stems that collide count as one. */
@@ -76,7 +80,8 @@ class Terms {
 
   /** Of each passage. */
   relevance(): Float64Array {
-    const bits = Float64Array.from(this.#times.subarray(0, this.#size), (times) => Math.log2(this.#total / times));
+    const bits = new Float64Array(this.#size);
+    for (let id = 0; id < bits.length; id++) bits[id] = Math.log2(this.#total / (this.#times[id] ?? 1));
     const scores = new Float64Array(this.#ends.length);
     for (let passage = 0, at = 0; passage < scores.length; passage++) {
       const found: number[] = [];
@@ -88,7 +93,9 @@ class Terms {
         information += bits[id] ?? 0;
         if (this.#asked[id] === 1) found.push(id);
       }
-      if (words > 0) scores[passage] = (INFORMATION_WEIGHT * information) / words + this.#bm25(found, words);
+      if (words > 0)
+        scores[passage] =
+          (INFORMATION_WEIGHT * information) / words + (found.length === 0 ? 0 : this.#bm25(found, words));
     }
     return scores;
   }

@@ -1,5 +1,5 @@
 /** A line of prose → its sentences, as offsets. Knows no scores. */
-import { BLANK, ENDING, IDEOGRAPH, kindAt, kindOf } from './characters.ts';
+import { BLANK, ENDING, IDEOGRAPH, kindAt } from './characters.ts';
 
 export interface Sentence {
   readonly start: number;
@@ -9,6 +9,7 @@ export interface Sentence {
   readonly isComplete: boolean;
 }
 
+const ENDINGS = /[.!?؟۔।。！？]/g;
 const WIDE_ENDS = '。！？';
 const CLOSERS = '"”’\'»)]*_';
 const LETTER_BEFORE = /(?:^|[^\p{L}])\p{L}$/u;
@@ -19,8 +20,10 @@ const ABBREVIATION =
 export function sentencesOf(line: string): readonly Sentence[] {
   const sentences: Sentence[] = [];
   let start = skipBlanks(line, 0);
-  for (let index = 0; index < line.length; index++) {
-    if (kindOf(line.charCodeAt(index)) !== ENDING || kindAt(line, index - 1) === ENDING) continue;
+  ENDINGS.lastIndex = 0;
+  while (ENDINGS.test(line)) {
+    const index = ENDINGS.lastIndex - 1;
+    if (kindAt(line, index - 1) === ENDING) continue;
     const end = index < start ? null : sentenceEnd(line, index);
     if (end === null) continue;
     sentences.push({ start, end, isComplete: true });
