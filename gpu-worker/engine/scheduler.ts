@@ -45,7 +45,7 @@ export interface DrawnTokens {
 /** Service of an output token against a prompt token (Sheng et al., OSDI'24). */
 const OUTPUT_WEIGHT = 2;
 const NO_DRAFTS = new Int32Array();
-/** Waiting sequences looked at for admission in one step. */
+/** Waiting sequences that cannot run yet and are passed over in one step. */
 const LOOK_AHEAD = 64;
 
 export class Scheduler {
@@ -286,10 +286,13 @@ export class Scheduler {
   /** Takes in who waits, best first, while there is room. Whoever finds no KV holds the line: nobody overtakes. */
   #admit(step: StepBuilder): void {
     const { kv, maxNumSeqs } = this.#parts;
-    let looked = 0;
+    let passed = 0;
     for (const sequence of this.#waiting) {
-      if (this.#running.size >= maxNumSeqs || step.left < 1 || looked++ >= LOOK_AHEAD) return;
-      if (sequence.lateRows > 0 || sharesPrefixInFlight(sequence, this.#running, kv)) continue;
+      if (this.#running.size >= maxNumSeqs || step.left < 1 || passed >= LOOK_AHEAD) return;
+      if (sequence.lateRows > 0 || sharesPrefixInFlight(sequence, this.#running, kv)) {
+        passed++;
+        continue;
+      }
       const admission = kv.admit(sequence.owner, sequence.length);
       if (admission === null) return;
       this.#stopWaiting(sequence);
