@@ -38,6 +38,8 @@ export class PromptMaker {
     }
     for (let end = Math.max(0, low - 16); end <= Math.min(text.length, low + 16); end++) {
       const content = text.slice(0, end);
+      // The edge takes blanks at the end away.
+      if (content.endsWith(' ')) continue;
       const ids = this.#encode(content);
       if (ids.length === this.#promptTokens) return { content, ids };
     }
