@@ -15,7 +15,7 @@ await using llm = await LLM.load({
   quantizationBlockSize: work.blockSize ?? 32,
   quantizationCache: work.cache ?? 'none',
   maxNumSeqs: most,
-  maxModelLen: Math.max(promptTokens + outputTokens, ...prefills) + 16,
+  maxModelLen: 16 + Math.max(promptTokens + outputTokens, SAMPLE.promptTokens + SAMPLE.outputTokens, ...prefills),
   // All prompts of a batch in one step, so that all streams begin together.
   maxNumBatchedTokens: Math.max(512, most * promptTokens, ...prefills),
   speculation: 'off',
