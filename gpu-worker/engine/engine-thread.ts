@@ -99,8 +99,15 @@ class EngineThread {
 
 if (parentPort === null) throw new Error('engine-thread.ts runs as a worker thread');
 const port = parentPort;
-process.on('uncaughtException', (error) => {
-  port.postMessage({ type: 'fatal', message: String(error.stack ?? error) } satisfies EngineEvent);
+const end = (message: string): void => {
+  port.postMessage({ type: 'fatal', message } satisfies EngineEvent);
   port.close();
-});
-new EngineThread(port, workerData as ThreadData);
+};
+process.on('uncaughtException', (error) => end(String(error.stack ?? error)));
+try {
+  new EngineThread(port, workerData as ThreadData);
+} catch (error) {
+  // Why a model cannot be opened is for its operator, who needs no stack; faults of ours do.
+  const ours = !(error instanceof Error) || error instanceof TypeError || error instanceof ReferenceError;
+  end(ours ? String((error as Error).stack ?? error) : error.message);
+}
