@@ -42,10 +42,12 @@ const IDENTIFIER_MIN_CHARS = 5;
 /** Code units of the line that is read now and a zero, as strings are slow to read. */
 let codes = new Uint16Array(4096);
 
-function load(line: string): void {
+function load(line: string): Uint16Array {
   if (line.length >= codes.length) codes = new Uint16Array(2 * line.length);
-  for (let i = 0; i < line.length; i++) codes[i] = line.charCodeAt(i);
-  codes[line.length] = 0;
+  const loaded = codes;
+  for (let i = 0; i < line.length; i++) loaded[i] = line.charCodeAt(i);
+  loaded[line.length] = 0;
+  return loaded;
 }
 
 /**
@@ -54,16 +56,16 @@ function load(line: string): void {
  */
 export function proseSpans(line: string, stems: number[] = []): readonly ProseSpan[] {
   const spans: ProseSpan[] = [];
-  load(line);
+  const loaded = load(line);
   let noSingleClose = false;
   for (let at = 0; at < line.length;) {
-    const code = codes[at] ?? 0;
+    const code = loaded[at] ?? 0;
     const kind = kindOf(code);
     if (kind === BLANK || ((kind === OTHER || kind === ENDING || kind === JOINT) && OPENERS[code] === 0)) {
       at++;
       continue;
     }
-    const plainEnd = plainWordEnd(at, line.length, stems);
+    const plainEnd = plainWordEnd(loaded, at, stems);
     if (plainEnd !== null) {
       at = plainEnd;
       continue;
@@ -95,16 +97,17 @@ function spanOf(kind: ProseKind, start: number, end: number): ProseSpan {
 }
 
 /** One past a word of letters that needs no second look: nearly all are such. null: it does, or it is no word. */
-function plainWordEnd(at: number, length: number, stems: number[]): number | null {
+function plainWordEnd(loaded: Uint16Array, at: number, stems: number[]): number | null {
   let end = at;
   let hash = 0;
   let stem = 0;
   let before: number = UPPER;
-  for (; end < length; end++) {
-    const code = codes[end] ?? 0;
+  // The zero after the line ends its last word.
+  for (; ; end++) {
+    const code = loaded[end] ?? 0;
     const kind = kindOf(code);
     if (kind !== LOWER && (kind !== UPPER || before !== UPPER)) {
-      const isOver = kind === BLANK || kind === OTHER || (kind === ENDING && !isLetter(kindOf(codes[end + 1] ?? 0)));
+      const isOver = kind === BLANK || kind === OTHER || (kind === ENDING && !isLetter(kindOf(loaded[end + 1] ?? 0)));
       if (!isOver) return null;
       break;
     }

@@ -34,6 +34,21 @@ export function rankPassages(passages: Passages, question: string): Float64Array
   return scores;
 }
 
+/** Arrays of one ranking, from memory that the next one uses again: many small arrays are slow to make. */
+class Memory {
+  static #all = new Int32Array(1 << 14);
+  #used = 0;
+
+  constructor(size: number) {
+    if (size > Memory.#all.length) Memory.#all = new Int32Array(2 * size);
+  }
+
+  take(length: number, value: number): Int32Array {
+    this.#used += length;
+    return Memory.#all.subarray(this.#used - length, this.#used).fill(value);
+  }
+}
+
 /** The words of all passages as small numbers, by a 32-bit hash of their stems: two stems that collide count as one. */
 class Terms {
   readonly #ends: readonly number[];
@@ -46,18 +61,19 @@ class Terms {
   /** By id: passages that hold it, times that it stands there, and whether the question has it. */
   readonly #holding: Int32Array;
   readonly #times: Int32Array;
-  readonly #asked: Uint8Array;
+  readonly #asked: Int32Array;
   /** Words that are no stop words. */
   #total = 0;
 
   constructor({ stems, ends }: Passages) {
     const count = stems.length;
     this.#ends = ends;
-    this.#ids = new Int32Array(count);
-    this.#slots = new Int32Array(2 ** Math.ceil(Math.log2(2 * count + 1))).fill(-1);
-    [this.#hashes, this.#holding, this.#times] = [new Int32Array(count), new Int32Array(count), new Int32Array(count)];
-    this.#asked = new Uint8Array(count);
-    const lastSeen = new Int32Array(count).fill(-1);
+    const slots = 2 ** Math.ceil(Math.log2(2 * count + 1));
+    const memory = new Memory(slots + 6 * count);
+    this.#slots = memory.take(slots, -1);
+    const lastSeen = memory.take(count, -1);
+    [this.#ids, this.#hashes] = [memory.take(count, 0), memory.take(count, 0)];
+    [this.#holding, this.#times, this.#asked] = [memory.take(count, 0), memory.take(count, 0), memory.take(count, 0)];
     for (let passage = 0, at = 0; passage < ends.length; passage++) {
       for (const end = ends[passage] ?? 0; at < end; at++) {
         const id = this.#idOf(stems[at] ?? 0);

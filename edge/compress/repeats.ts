@@ -25,20 +25,18 @@ export interface Replaced {
   readonly sources: ReadonlySet<number>;
 }
 
-interface Source {
-  /** Where the line stands first. */
-  readonly at: number;
-  /** Other lines have the same quote. */
-  readonly isAmbiguous: boolean;
-}
+/** Several lines have the same quote. */
+const AMBIGUOUS = -1;
 
 /** Lines of a conversation's output so far. */
 export class RepeatIndex {
   /** null: the end of a message. */
   readonly #lines: (string | null)[] = [];
-  readonly #byQuote = new Map<string, Source>();
-  /** What `replace` added, newest last, so that it can be taken back. */
-  #journal: [quote: string, before: Source | undefined][] = [];
+  /** Where the line with this quote stands first, or AMBIGUOUS. */
+  readonly #byQuote = new Map<string, number>();
+  /** Quotes that `replace` added, newest last, and what stood for them, so that it can be taken back. */
+  #journal: string[] = [];
+  #before: (number | undefined)[] = [];
   #messageStart = 0;
 
   /** Takes in a whole message as it will be sent. */
@@ -92,27 +90,34 @@ export class RepeatIndex {
   /** What `replace` took in stays. */
   commit(): void {
     this.#lines.push(null);
-    this.#journal = [];
+    this.#forgetJournal();
     this.#messageStart = this.#lines.length;
   }
 
   /** As before `replace`. */
   rollBack(): void {
-    for (const [quote, before] of this.#journal.toReversed()) {
+    for (let i = this.#journal.length - 1; i >= 0; i--) {
+      const [quote, before] = [this.#journal[i] ?? '', this.#before[i]];
       if (before === undefined) this.#byQuote.delete(quote);
       else this.#byQuote.set(quote, before);
     }
-    this.#journal = [];
+    this.#forgetJournal();
     this.#lines.length = this.#messageStart;
+  }
+
+  #forgetJournal(): void {
+    this.#journal.length = 0;
+    this.#before.length = 0;
   }
 
   #push(line: string, quote: string | null): void {
     const at = this.#lines.push(line) - 1;
     if (quote === null) return;
     const before = this.#byQuote.get(quote);
-    if (before !== undefined && (before.isAmbiguous || this.#lines[before.at] === line)) return;
-    this.#journal.push([quote, before]);
-    this.#byQuote.set(quote, { at: before?.at ?? at, isAmbiguous: before !== undefined });
+    if (before === AMBIGUOUS || (before !== undefined && this.#lines[before] === line)) return;
+    this.#journal.push(quote);
+    this.#before.push(before);
+    this.#byQuote.set(quote, before === undefined ? at : AMBIGUOUS);
   }
 
   /** Units from `i` on that equal lines above, from the first line with that quote on; null where that saves too little. */
@@ -122,17 +127,17 @@ export class RepeatIndex {
     { quote, isFree }: { readonly quote: string; readonly isFree: (index: number) => boolean },
   ): { readonly at: number; readonly count: number } | null {
     const first = units[i]?.text ?? '';
-    const source = this.#byQuote.get(quote);
-    if (source === undefined || source.isAmbiguous || this.#lines[source.at] !== first || !isFree(i)) return null;
+    const at = this.#byQuote.get(quote) ?? AMBIGUOUS;
+    if (at === AMBIGUOUS || this.#lines[at] !== first || !isFree(i)) return null;
     let [count, chars] = [1, first.length];
-    for (let k = 1; source.at + k < this.#lines.length && isFree(i + k); k++) {
+    for (let k = 1; at + k < this.#lines.length && isFree(i + k); k++) {
       const text = units[i + k]?.text ?? '';
-      if (this.#lines[source.at + k] !== text) break;
+      if (this.#lines[at + k] !== text) break;
       if (text === '') continue;
       chars += text.length + 1;
       count = k + 1;
     }
-    return chars >= MIN_REPEAT_CHARS ? { at: source.at, count } : null;
+    return chars >= MIN_REPEAT_CHARS ? { at, count } : null;
   }
 }
 

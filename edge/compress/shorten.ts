@@ -27,7 +27,8 @@ const MIN_SENTENCE_CHARS = 24;
 /** With fewer sentences to choose from, nothing is dropped. */
 const MIN_SENTENCES = 4;
 const QUESTION = /[?？؟]/;
-const FIRST_WORD = /[a-z]+/i;
+/** Of the first word in Latin letters. */
+const BEGINS_IMPERATIVE = new RegExp(`^[^a-z]*(?:${[...IMPERATIVES].join('|')})(?![a-z])`, 'i');
 
 /** A text with a gap, ours or not, is not shortened (again). */
 export function holdsGap(text: string): boolean {
@@ -99,7 +100,7 @@ function addCandidates({ sentences, stems, ends }: Candidates, text: string, uni
 function saysLittleAlone(text: string, { start, end, isComplete }: Sentence): boolean {
   if (!isComplete || end - start < MIN_SENTENCE_CHARS || QUESTION.test(text.slice(end - 3, end))) return false;
   const sentence = text.slice(start, end);
-  return !IMPERATIVES.has(FIRST_WORD.exec(sentence)?.[0].toLowerCase() ?? '') && !ADDRESS.test(sentence);
+  return !BEGINS_IMPERATIVE.test(sentence) && !ADDRESS.test(sentence);
 }
 
 function withGaps(units: readonly Written[], dropped: ReadonlyMap<number, readonly Sentence[]>): readonly Written[] {
