@@ -29,10 +29,13 @@ describe('capacity', () => {
     [1000, 5000, 5000],
     [1000, 10, 1000],
     [1, 5000, 30_000],
-  ])('retry hint at %s tokens/s with %i queued is %i ms', (prefillTokensPerSecond, queuedPrefillTokens, retryAfterMs) => {
-    const load = { ...IDLE, live: 5, prefillTokensPerSecond, queuedPrefillTokens };
-    expect(thrownBy(() => checkCapacity(LIMITS, load, 1))).toMatchObject({ retryAfterMs });
-  });
+  ])(
+    'retry hint at %s tokens/s with %i queued is %i ms',
+    (prefillTokensPerSecond, queuedPrefillTokens, retryAfterMs) => {
+      const load = { ...IDLE, live: 5, prefillTokensPerSecond, queuedPrefillTokens };
+      expect(thrownBy(() => checkCapacity(LIMITS, load, 1))).toMatchObject({ retryAfterMs });
+    },
+  );
 });
 
 describe('tokens', () => {
