@@ -4,7 +4,7 @@ import { homedir } from 'node:os';
 import { basename, join, resolve } from 'node:path';
 import { isMainThread } from 'node:worker_threads';
 import { SUBJECT_TOKEN } from '../shared/subjects.ts';
-import { GENERATE_FLAGS, OFFLINE_ENGINE_FLAGS, SERVE_FLAGS, type ENGINE_FLAGS } from './cli/flags.ts';
+import { GENERATE_FLAGS, OFFLINE_ENGINE_FLAGS, PERPLEXITY_FLAGS, SERVE_FLAGS, type ENGINE_FLAGS } from './cli/flags.ts';
 import { ConfigError, helpRows, readFlags, Settings, type Environment } from './cli/settings.ts';
 import type { EngineOptions } from './engine/engine-options.ts';
 import { modelPlace, type HubSettings } from './model/hub.ts';
@@ -72,6 +72,14 @@ export function readGenerateFlags(
   env: Environment = process.env,
 ): Settings<keyof typeof GENERATE_FLAGS> | null {
   return readFlags(GENERATE_FLAGS, args, env);
+}
+
+/** Of `millrace perplexity`. Null: help was asked for. */
+export function readPerplexityFlags(
+  args: readonly string[],
+  env: Environment = process.env,
+): Settings<keyof typeof PERPLEXITY_FLAGS> | null {
+  return readFlags(PERPLEXITY_FLAGS, args, env);
 }
 
 /** Options of LLM.load by name, their values as they came. */

@@ -65,6 +65,8 @@ export interface LoadProgress {
   /** Downloaded, or weights read and rounded so far, as float32; 0 of 0 while none are, as when they come from the cache. */
   readonly doneBytes: number;
   readonly totalBytes: number;
+  /** While layers to drop are looked for: models scored so far, and in all. */
+  readonly pruning: { readonly done: number; readonly total: number } | null;
   /** Since the load began, milliseconds. */
   readonly elapsedMs: number;
 }
@@ -107,7 +109,8 @@ export class LLM implements AsyncDisposable {
     const begin = performance.now();
     let bytes: LoadingBytes = { doneBytes: 0, totalBytes: 0 };
     const report = (stage: LoadProgress['stage']) => {
-      onProgress({ stage, ...bytes, elapsedMs: performance.now() - begin });
+      const { doneBytes, totalBytes, pruning = null } = bytes;
+      onProgress({ stage, doneBytes, totalBytes, pruning, elapsedMs: performance.now() - begin });
     };
     const onBytes = (progress: LoadingBytes) => {
       bytes = progress;
@@ -120,10 +123,7 @@ export class LLM implements AsyncDisposable {
     const timer = setInterval(report, PROGRESS_MS, 'engine');
     let engine: EngineClient | null = null;
     try {
-      const starting = EngineClient.start(
-        { ...config, folder },
-        ({ doneBytes, totalBytes }) => (bytes = { doneBytes, totalBytes }),
-      );
+      const starting = EngineClient.start({ ...config, folder }, (loading) => (bytes = loading));
       // While the engine's thread reads the weights.
       const encoder = new Promise<PromptEncoder>((resolve) => {
         resolve(new PromptEncoder(folder, readModelConfig(folder).vocabSize));

@@ -207,6 +207,25 @@ export const BATCH_FLAGS = {
   progress: { env: null, help: 'show progress on standard error', fallback: 'true', kind: 'switch' },
 } as const satisfies FlagTable;
 
+/** `millrace perplexity`: what the model is judged by; of the engine's flags those of the model count. */
+export const PERPLEXITY_FLAGS = {
+  input: { ...own, help: 'texts to foretell: .jsonl with a text or chat a line, or one text' },
+  progress: BATCH_FLAGS.progress,
+  ...OFFLINE_ENGINE_FLAGS,
+} as const satisfies FlagTable;
+
+const { model, revision, quantization, threads } = OFFLINE_ENGINE_FLAGS;
+/** What its help shows. */
+export const PERPLEXITY_HELP = {
+  ...{ input: PERPLEXITY_FLAGS.input, model, revision, quantization },
+  'quantization-block-size': OFFLINE_ENGINE_FLAGS['quantization-block-size'],
+  'quantization-symmetric': OFFLINE_ENGINE_FLAGS['quantization-symmetric'],
+  'quantization-cache': OFFLINE_ENGINE_FLAGS['quantization-cache'],
+  'prune-layers': OFFLINE_ENGINE_FLAGS['prune-layers'],
+  'prune-calibration': OFFLINE_ENGINE_FLAGS['prune-calibration'],
+  ...{ threads, progress: BATCH_FLAGS.progress },
+} as const satisfies FlagTable;
+
 export const GENERATE_FLAGS = {
   ...BATCH_FLAGS,
   ...SAMPLING_FLAGS,

@@ -1,12 +1,14 @@
 /** The `millrace` command: which subcommand is to run, and how its end shows. Knows no flags. */
 import { readFileSync } from 'node:fs';
 import { generate } from './generate.ts';
+import { perplexity } from './perplexity.ts';
 import { ConfigError } from './settings.ts';
 
 const HELP = `millrace <command> [flags]
 
   serve       serve a model on the bus, behind the edge
   generate    run prompts from the command line or a file through a model
+  perplexity  how well a model foretells texts, rounded and pruned as asked
 
   millrace <command> --help
   millrace --version`;
@@ -15,6 +17,8 @@ async function main([command, ...args]: readonly string[]): Promise<number | nul
   switch (command) {
     case 'generate':
       return generate(args);
+    case 'perplexity':
+      return perplexity(args);
     case 'serve':
       // The worker reads the arguments of its process.
       process.argv.splice(2, 1);

@@ -29,9 +29,12 @@ export function progressLine(
 }
 
 /** Bytes are of the files while they are downloaded, then of the weights as float32 while they are read and rounded. */
-export function loadingLine(name: string, { stage, doneBytes, totalBytes, elapsedMs }: LoadProgress): string {
+export function loadingLine(name: string, loading: LoadProgress): string {
+  const { stage, doneBytes, totalBytes, pruning, elapsedMs } = loading;
   const parts = [`${stage === 'download' ? 'Downloading' : 'Loading'} ${name}`, `${(elapsedMs / 1000).toFixed(1)} s`];
-  if (totalBytes > 0) {
+  if (pruning !== null && pruning.done < pruning.total) {
+    parts.push(`${pruning.done} of ${pruning.total} prunings measured`);
+  } else if (totalBytes > 0) {
     const [done, total] = [doneBytes, totalBytes].map((bytes) => (bytes / 1e6).toFixed(0));
     parts.push(`${Math.floor((100 * doneBytes) / totalBytes)} %`, `${done} of ${total} MB`);
   }

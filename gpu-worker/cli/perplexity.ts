@@ -1,0 +1,63 @@
+/** `millrace perplexity`: a model judged by a file of texts. Prints one line of JSON; progress goes to standard error. */
+import { existsSync } from 'node:fs';
+import { basename } from 'node:path';
+import { disableOrtTelemetry, engineConfig, readPerplexityFlags } from '../config.ts';
+import { evaluate } from '../evaluate/evaluate.ts';
+import { perplexityOf } from '../evaluate/scorer.ts';
+import { modelFolder, modelPlace } from '../model/hub.ts';
+import { schemeName, schemeOf } from '../model/quantize/scheme.ts';
+import { PERPLEXITY_HELP } from './flags.ts';
+import { ConfigError, helpRows } from './settings.ts';
+
+const ABOUT = `Prints how well a model foretells texts: exp of the mean loss over the tokens that it would say. Run it with and
+without --quantization or --prune-layers to see what they cost on texts of yours.
+
+  millrace perplexity --input texts.jsonl --quantization int4 --quantization-block-size 128`;
+
+/** Resolves with the exit code. */
+export async function perplexity(args: readonly string[]): Promise<number> {
+  const settings = readPerplexityFlags(args);
+  if (settings === null) {
+    console.log(`millrace perplexity --input <file> [flags]\n\n${ABOUT}\n\n${helpRows(PERPLEXITY_HELP)}\n  --help`);
+    return 0;
+  }
+  const input = settings.text('input');
+  if (!existsSync(input)) throw settings.unusable('input', 'a file of texts');
+  const { model, revision, hub, ...config } = engineConfig(settings, null);
+  if (modelPlace(model) === null) throw settings.unusable('model', 'a Hugging Face folder, or owner/name on the hub');
+  const show = progressLines(settings.boolean('progress'), basename(model));
+  const onNotice = (message: string) => process.emitWarning(message);
+  const onProgress = ({ doneBytes, totalBytes }: Bytes) => show('downloading', doneBytes, totalBytes);
+  const folder = await modelFolder({ id: model, revision }, { settings: hub, onProgress, onNotice });
+  disableOrtTelemetry();
+  const result = evaluate(
+    {
+      ...{ ...config, folder },
+      onLoading: ({ doneBytes, totalBytes }) => show('reading weights', doneBytes, totalBytes),
+      onPruning: ({ done, total }) => show('pruning', done, total),
+    },
+    input,
+    (done, total) => show('texts', done, total),
+  );
+  if (result.score.tokens === 0) throw new ConfigError(`--input is "${input}": it has no token to foretell`);
+  const { score, bitsPerWeight, bytes, kept, layers } = result;
+  const rounded = { weights: schemeName(schemeOf(config)), bitsPerWeight: Number(bitsPerWeight.toFixed(3)), bytes };
+  const figures = { perplexity: Number(perplexityOf(score).toFixed(5)), tokens: score.tokens };
+  console.log(JSON.stringify({ model, ...rounded, layers, kept: kept.length === layers ? null : kept, ...figures }));
+  return 0;
+}
+
+interface Bytes {
+  readonly doneBytes: number;
+  readonly totalBytes: number;
+}
+
+/** A line for every tenth of the way: the work leaves no time between for a timer. */
+function progressLines(enabled: boolean, name: string): (work: string, done: number, total: number) => void {
+  let last = '';
+  return (work, done, total) => {
+    const line = `${name}: ${work} ${Math.floor((10 * done) / Math.max(1, total)) * 10} %`;
+    if (enabled && line !== last) process.stderr.write(`${line}\n`);
+    last = line;
+  };
+}
