@@ -145,6 +145,14 @@ describe('requests', () => {
     expect(blocks.length).toBeGreaterThan(0);
   });
 
+  test('a conversation keeps its prefix', async () => {
+    const messages: object[] = [system(TEXT), hi];
+    const first = await ask({ messages, cache_salt: 'talk' });
+    messages.push({ role: 'assistant', content: first.text }, { role: 'user', content: 'Thank you. And parcel 5?' });
+    const second = await ask({ messages, cache_salt: 'talk' });
+    expect(second.usage.prompt_tokens_details.cached_tokens).toBeGreaterThanOrEqual(first.usage.prompt_tokens - 1);
+  });
+
   test('in mode off: a text stays as it is, a name is put in', async () => {
     const compression = { mode: 'off' };
     const { prompt: sent, pinnedUnits } = await submitted({ messages: [system(TEXT), hi], compression });
