@@ -27,6 +27,12 @@ export interface ProseSpan {
   readonly end: number;
 }
 
+/** Where words begin in their line, and the hashes of their first STEM_CHARS. */
+export interface Words {
+  readonly starts: number[];
+  readonly stems: number[];
+}
+
 const CLOSERS: Readonly<Record<string, string>> = {
   ...{ '"': '"', '“': '”', '„': '“', '«': '»', '‹': '›', '「': '」', '『': '』', '‘': '’', '”': '”', '»': '«' },
 };
@@ -51,10 +57,10 @@ function load(line: string): Uint16Array {
 }
 
 /**
- * In order, none within another. A quote or a backtick that is never closed protects the rest of the line. `stems` gets
- * two numbers for each word outside quotes, URLs and code: where it begins and the hash of its first STEM_CHARS.
+ * In order, none within another. A quote or a backtick that is never closed protects the rest of the line. `words` gets
+ * each word outside quotes, URLs and code.
  */
-export function proseSpans(line: string, stems: number[] = []): readonly ProseSpan[] {
+export function proseSpans(line: string, words: Words = { starts: [], stems: [] }): readonly ProseSpan[] {
   const spans: ProseSpan[] = [];
   const loaded = load(line);
   let noSingleClose = false;
@@ -65,7 +71,7 @@ export function proseSpans(line: string, stems: number[] = []): readonly ProseSp
       at++;
       continue;
     }
-    const plainEnd = plainWordEnd(loaded, at, stems);
+    const plainEnd = plainWordEnd(loaded, at, words);
     if (plainEnd !== null) {
       at = plainEnd;
       continue;
@@ -73,12 +79,16 @@ export function proseSpans(line: string, stems: number[] = []): readonly ProseSp
     let span: ProseSpan | null;
     if (kind === DIGIT) span = numberAt(line, at, spans.at(-1)?.end ?? 0);
     else if (kind === IDEOGRAPH && CLOSERS[line[at] ?? ''] === undefined) {
-      stems.push(at, foldHash(0, line.charCodeAt(at)));
+      words.starts.push(at);
+      words.stems.push(foldHash(0, line.charCodeAt(at)));
       span = negativePartAt(line, at);
     } else if (isLetter(kind)) {
       const word = wordAt(line, at);
       if (word.kind !== null) spans.push(spanOf(word.kind, at, word.end));
-      if (word.kind !== 'url') stems.push(at, hashOf(line.slice(at, Math.min(word.end, at + STEM_CHARS))));
+      if (word.kind !== 'url') {
+        words.starts.push(at);
+        words.stems.push(hashOf(line.slice(at, Math.min(word.end, at + STEM_CHARS))));
+      }
       at = word.end;
       continue;
     } else if (line[at] === '`') span = inlineCodeAt(line, at);
@@ -97,7 +107,7 @@ function spanOf(kind: ProseKind, start: number, end: number): ProseSpan {
 }
 
 /** One past a word of letters that needs no second look: nearly all are such. null: it does, or it is no word. */
-function plainWordEnd(loaded: Uint16Array, at: number, stems: number[]): number | null {
+function plainWordEnd(loaded: Uint16Array, at: number, { starts, stems }: Words): number | null {
   let end = at;
   let hash = 0;
   let stem = 0;
@@ -116,7 +126,8 @@ function plainWordEnd(loaded: Uint16Array, at: number, stems: number[]): number 
     if (end - at < STEM_CHARS) stem = hash;
   }
   if (end === at || LISTED.mayHold(hash)) return null;
-  stems.push(at, stem);
+  starts.push(at);
+  stems.push(stem);
   return end;
 }
 

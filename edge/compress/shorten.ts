@@ -1,5 +1,5 @@
 /** Lossy: drops the sentences of a message's context that say least about its question. Knows no conversation. */
-import { proseSpans } from './prose-spans.ts';
+import { proseSpans, type Words } from './prose-spans.ts';
 import { rankPassages, type Passages } from './rank.ts';
 import type { Written } from './repeats.ts';
 import { sentencesOf, type Sentence } from './sentences.ts';
@@ -41,7 +41,7 @@ interface Candidate extends Sentence {
 }
 
 /** Sentences of the units that may be shortened, and their words. */
-interface Candidates extends Passages {
+interface Candidates extends Passages, Words {
   readonly sentences: Candidate[];
   readonly stems: number[];
   readonly ends: number[];
@@ -49,7 +49,7 @@ interface Candidates extends Passages {
 
 /** Order is kept, gaps are marked, and what `proseSpans` finds keeps its whole sentence. null: nothing was dropped. */
 export function shorten(units: readonly Written[], { question, rate, isFixed }: Brief): Shortened | null {
-  const candidates: Candidates = { sentences: [], stems: [], ends: [] };
+  const candidates: Candidates = { sentences: [], starts: [], stems: [], ends: [] };
   for (let i = 0; i < units.length; i++) {
     const unit = units[i];
     if (unit?.kind === 'prose' && !isFixed(i)) addCandidates(candidates, unit.text, i);
@@ -82,16 +82,16 @@ export function shorten(units: readonly Written[], { question, rate, isFixed }: 
   return droppedSentences === 0 ? null : { units: withGaps(units, dropped), droppedSentences };
 }
 
-function addCandidates({ sentences, stems, ends }: Candidates, text: string, unit: number): void {
-  const words: number[] = [];
-  const spans = proseSpans(text, words);
-  let [span, word] = [0, 0];
+function addCandidates(candidates: Candidates, text: string, unit: number): void {
+  const { sentences, starts, ends } = candidates;
+  let [span, word] = [0, starts.length];
+  const spans = proseSpans(text, candidates);
   for (const sentence of sentencesOf(text)) {
     const { start, end, isComplete } = sentence;
     while ((spans[span]?.end ?? Infinity) <= start) span++;
     const isProtected = (spans[span]?.start ?? Infinity) < end;
-    for (; (words[word] ?? Infinity) < end; word += 2) stems.push(words[word + 1] ?? 0);
-    ends.push(stems.length);
+    while ((starts[word] ?? Infinity) < end) word++;
+    ends.push(word);
     sentences.push({ unit, start, end, isComplete, isDroppable: !isProtected && saysLittleAlone(text, sentence) });
   }
 }
