@@ -12,6 +12,7 @@ import { chooseDevice } from './choose-device.ts';
 import type { DeviceChoice } from './device.ts';
 import type { KvChoice } from './cuda/kv-layout.ts';
 import { openCudaRunner } from './cuda/open-cuda.ts';
+import { quantizedLayers } from './cuda/quantized-layers.ts';
 import { layerSubset, layerSubsetSource, withLayers } from './layer-subset.ts';
 import { openWeights } from './open-weights.ts';
 import type { FillProgress } from './quantize/fill-all.ts';
@@ -60,8 +61,7 @@ export function openModel(options: OpenModelOptions): ModelRunner {
   const config = readModelConfig(options.folder);
   const source = openSafetensors(options.folder);
   try {
-    const { device = 'cpu', quantization } = options;
-    return chooseDevice(device, quantization) === 'cuda'
+    return chooseDevice(options.device ?? 'cpu') === 'cuda'
       ? openOnGpu(config, source, options)
       : createRunner(config, source, options);
   } finally {
@@ -69,13 +69,24 @@ export function openModel(options: OpenModelOptions): ModelRunner {
   }
 }
 
-function openOnGpu(whole: ModelConfig, source: WeightSource, options: OpenModelOptions): ModelRunner {
-  const { keepLayers = null, gpu = 0, kvCacheDtype: kv = 'auto', onProgress = () => {} } = options;
+function openOnGpu(whole: ModelConfig, from: WeightSource, options: OpenModelOptions): ModelRunner {
+  const { keepLayers = null, gpu = 0, kvCacheDtype: kv = 'auto', onProgress = () => {}, quantization } = options;
+  const config = keepLayers === null ? whole : withLayers(whole, keepLayers);
+  const source = keepLayers === null ? from : layerSubsetSource(from, keepLayers);
+  const scheme = schemeOf(options);
   const progress = ({ bytes: doneBytes, totalBytes }: { bytes: number; totalBytes: number }): void =>
     onProgress({ doneBytes, totalBytes });
-  const own = { ...options, device: gpu, kv, onProgress: progress };
-  if (keepLayers === null) return openCudaRunner(whole, source, own);
-  return openCudaRunner(withLayers(whole, keepLayers), layerSubsetSource(source, keepLayers), own);
+  const own = { ...options, device: gpu, kv, onProgress: progress, quantization: schemeName(scheme) };
+  if (scheme === null) return openCudaRunner(config, source, own);
+  // Layers under other numbers are not those of the folder, whose files the cache is for.
+  const folder = keepLayers === null ? options.folder : null;
+  const { quantizationCache: cache = null, threads } = options;
+  const layers = quantizedLayers(config, scheme, { source, folder, quantization, cache, threads, onProgress });
+  try {
+    return openCudaRunner(config, source, { ...own, quantized: layers.matrix });
+  } finally {
+    layers.free();
+  }
 }
 
 /** The same from any config and weights, which are read completely here; in `folder`, if the source has one. */

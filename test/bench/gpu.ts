@@ -6,11 +6,14 @@ import { openCudaRunner } from '../../gpu-worker/model/cuda/open-cuda.ts';
 import { decodeFloorMs } from './gpu/ceiling.ts';
 import { GpuBench } from './gpu/measures.ts';
 import type { DecodeFigure, ThroughputFigure } from './gpu/measures.ts';
-import { llama8b, randomHalves } from './gpu/random-halves.ts';
+import { llama8b, randomCodes, randomHalves } from './gpu/random-halves.ts';
+import type { QuantizedSource } from '../../gpu-worker/model/cuda/device-weights.ts';
 import { formatTable } from './table.ts';
 
 const HELP = `npm run bench:gpu -- [flags]
+  --weights   none (16 bits), int8 or int4 [none]
   --kv        auto, float16 or fp8 [auto]
+  --batches   of the decode steps, by comma [1,16,64,256,1024]
   --graphs    CUDA graphs: true or false [true]
   --layers    of the model [32]
   --only      decode, throughput, long or first, by comma [all]
@@ -18,7 +21,9 @@ const HELP = `npm run bench:gpu -- [flags]
 
 const { values } = parseArgs({
   options: {
+    weights: { type: 'string', default: 'none' },
     kv: { type: 'string', default: 'auto' },
+    batches: { type: 'string', default: '1,16,64,256,1024' },
     graphs: { type: 'string', default: 'true' },
     layers: { type: 'string', default: '32' },
     only: { type: 'string', default: 'decode,throughput,long,first' },
@@ -51,7 +56,7 @@ function main(): void {
   const begin = performance.now();
   const runner = openCudaRunner(config, source, {
     ...{ maxNumSeqs: 1024, maxModelLen: 2048, maxStepTokens: 8192, kvCacheTokens: null },
-    ...{ kv, graphs: values.graphs === 'true' },
+    ...{ kv, graphs: values.graphs === 'true', quantized: quantizedSource(values.weights) },
   });
   const openSeconds = (performance.now() - begin) / 1000;
   show(`opened in ${openSeconds.toFixed(1)} s: ${JSON.stringify(runner.info.kv)}`);
@@ -61,7 +66,7 @@ function main(): void {
   let firstTokenMs: number | null = null;
   const wants = (name: string): boolean => only.split(',').includes(name);
   if (wants('decode')) {
-    for (const batch of Object.keys(DECODE_MUST).map(Number)) {
+    for (const batch of values.batches.split(',').map(Number)) {
       const figure = bench.decode(batch, { context: CONTEXT, steps: 40 });
       decodes.push(figure);
       show(JSON.stringify(figure));
@@ -140,6 +145,12 @@ function print(
       openSeconds,
     }),
   );
+}
+
+function quantizedSource(weights: string): QuantizedSource {
+  if (weights === 'none') return () => null;
+  if (weights === 'int4' || weights === 'int8') return randomCodes(weights === 'int4' ? 4 : 8);
+  throw new Error(`--weights is "${weights}": none, int8 or int4`);
 }
 
 function verdict(met: boolean): string {

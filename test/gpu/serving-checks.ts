@@ -1,6 +1,6 @@
 /** The embedded model through the library on a GPU, held against the same on the CPU in float32. Prints nothing. */
 import { LLM } from '../../gpu-worker/llm.ts';
-import type { CompletionOutput, GenerationParams, RequestOutput } from '../../gpu-worker/llm.ts';
+import type { CompletionOutput, GenerationParams, LoadOptions, RequestOutput } from '../../gpu-worker/llm.ts';
 import type { GoldenModel } from './goldens.ts';
 
 export interface ServingCheck {
@@ -13,6 +13,7 @@ export interface ServingCheck {
 
 /** 16-bit weights and an 8-bit cache move logits: of texts that should be equal so many are, at least. */
 const LEAST_EQUAL = 0.85;
+const LEAST_ROUNDED_EQUAL = 0.5;
 const TOKENS = 48;
 const DRAWS = 4000;
 
@@ -33,7 +34,9 @@ export async function checkServing(model: GoldenModel): Promise<readonly Serving
   const seeds = prompts.map((_, i) => seeded(i));
   const onGpu = await texts(cold, prompts, greedy);
   const onGpuSeeded = await texts(cold, prompts, seeds);
+  const rounded = await roundedChecks(common, prompts, greedy);
   return [
+    ...rounded,
     compared('greedy, GPU = CPU', onGpu, await texts(cpu, prompts, greedy)),
     compared('seeded top-p, GPU = CPU', onGpuSeeded, await texts(cpu, prompts, seeds)),
     compared('seeded top-p, batched = alone', onGpuSeeded.slice(0, 8), await alone(cold, prompts.slice(0, 8), seeds)),
@@ -48,6 +51,27 @@ export async function checkServing(model: GoldenModel): Promise<readonly Serving
     await distribution(cold, cpu, prompts[0] ?? []),
     await cancelled(cold, prompts[0] ?? []),
   ];
+}
+
+/** int8 and int4 layers are rounded as on the CPU; there activations are rounded too, so texts part sooner. */
+async function roundedChecks(
+  common: LoadOptions,
+  prompts: Prompts,
+  params: GenerationParams,
+): Promise<readonly ServingCheck[]> {
+  const plain = { ...common, enablePrefixCaching: false, quantizationCache: 'none' } as const;
+  const checks: ServingCheck[] = [];
+  for (const quantization of ['int8', 'int4'] as const) {
+    await using cpu = await LLM.load({ ...plain, device: 'cpu', quantization });
+    await using gpu = await LLM.load({ ...plain, device: 'cuda', quantization });
+    const check = compared(
+      `greedy ${quantization}, GPU = CPU`,
+      await texts(gpu, prompts, params),
+      await texts(cpu, prompts, params),
+    );
+    checks.push({ ...check, passed: (check.equal?.[0] ?? 0) >= LEAST_ROUNDED_EQUAL * prompts.length });
+  }
+  return checks;
 }
 
 async function outputsOf(llm: LLM, prompts: Prompts, params: Params): Promise<readonly RequestOutput[]> {

@@ -2,7 +2,8 @@
 import { ELEMENT_BYTES } from '../runtime/ort-api.ts';
 import type { Cuda, CudaEvent, DeviceMemory, PinnedMemory } from '../runtime/cudart.ts';
 import type { TensorView } from '../runtime/session.ts';
-import type { Stack } from '../weight-store.ts';
+import { Memory } from '../runtime/memory.ts';
+import type { QuantizedMatrix, Stack } from '../weight-store.ts';
 import type { WeightPart, WeightSource } from '../weights.ts';
 import { KV_KINDS } from './paged-graph.ts';
 import type { FloatType, KvKind, PagedWeights } from './paged-graph.ts';
@@ -17,9 +18,13 @@ export interface HalfSource extends WeightSource {
   readonly readHalves?: (name: string, part: WeightPart & { type: FloatType }, target: Uint16Array) => void;
 }
 
+/** Matrices that are rounded already, in host memory, scales float32; null for those that keep 16 bits. */
+export type QuantizedSource = (stack: Stack) => QuantizedMatrix | null;
+
 export interface DeviceWeightsOptions {
   readonly type: FloatType;
   readonly layers: number;
+  readonly quantized: QuantizedSource;
   /** Called with the bytes in GPU memory so far. */
   readonly onProgress: (bytes: number) => void;
 }
@@ -49,11 +54,30 @@ export class DeviceWeights implements PagedWeights {
   matrix(stack: Stack): TensorView {
     const rows = stack.parts.reduce((sum, part) => sum + part.rows, 0);
     const shape = stack.columns === 1 ? [rows] : [rows, stack.columns];
-    return this.#once(stack.name, shape, (pointer) => this.#upload(stack, pointer));
+    return this.#once(stack.name, { type: this.#options.type, shape }, (pointer) => this.#upload(stack, pointer));
+  }
+
+  quantized(stack: Stack): QuantizedMatrix | null {
+    const host = this.#options.quantized(stack);
+    if (host === null) return null;
+    const { packed, scales, zeroPoints } = host;
+    const bytes = (name: string, view: TensorView): TensorView => {
+      const size = view.shape.reduce((product, each) => product * each, 1);
+      const fill = (pointer: bigint): void => this.#cuda.toDevice(pointer, view.pointer, size);
+      return this.#once(`${stack.name}.${name}`, { type: 'uint8', shape: view.shape }, fill);
+    };
+    const scaleBytes = scales.shape.reduce((product, size) => product * size, ELEMENT_BYTES.float32);
+    const scaleValues = () => new Float32Array(Memory.borrow(scales.pointer, scaleBytes));
+    return {
+      ...host,
+      packed: bytes('codes', packed),
+      scales: this.constant(`${stack.name}.scales`, scales.shape, scaleValues),
+      zeroPoints: zeroPoints === null ? null : bytes('zero_points', zeroPoints),
+    };
   }
 
   constant(name: string, shape: readonly number[], values: () => Float32Array): TensorView {
-    return this.#once(name, shape, (pointer) => {
+    return this.#once(name, { type: this.#options.type, shape }, (pointer) => {
       const all = values();
       for (let first = 0; first < all.length; first += CHUNK_VALUES) {
         const chunk = all.subarray(first, first + CHUNK_VALUES);
@@ -78,16 +102,15 @@ export class DeviceWeights implements PagedWeights {
     this.#cuda.synchronize();
   }
 
-  #once(name: string, shape: readonly number[], fill: (pointer: bigint) => void): TensorView {
+  #once(name: string, form: Pick<TensorView, 'type' | 'shape'>, fill: (pointer: bigint) => void): TensorView {
     const known = this.#views.get(name);
     if (known !== undefined) return known;
-    const { type, onProgress } = this.#options;
-    const memory = this.#cuda.allocate(shape.reduce((product, size) => product * size, HALF_BYTES));
+    const memory = this.#cuda.allocate(form.shape.reduce((product, size) => product * size, ELEMENT_BYTES[form.type]));
     fill(memory.pointer);
-    const view = { pointer: memory.pointer, type, shape, device: this.#cuda.device };
+    const view = { ...form, pointer: memory.pointer, device: this.#cuda.device };
     this.#views.set(name, view);
     this.bytes += memory.bytes;
-    onProgress(this.bytes);
+    this.#options.onProgress(this.bytes);
     return view;
   }
 

@@ -12,7 +12,7 @@ import { CudaRunner } from './cuda-runner.ts';
 import { DeviceDraw } from './device-draw.ts';
 import { deviceBackend } from './device-sampler.ts';
 import { DeviceWeights } from './device-weights.ts';
-import type { HalfSource } from './device-weights.ts';
+import type { HalfSource, QuantizedSource } from './device-weights.ts';
 import { HostDraw } from './host-draw.ts';
 import { KvBlocks } from './kv-blocks.ts';
 import { blockBytes, blocksThatFit, blockSizeFor, chooseKvType } from './kv-layout.ts';
@@ -20,7 +20,7 @@ import type { KvChoice } from './kv-layout.ts';
 import { runLargestSteps } from './largest-steps.ts';
 import { PagedDecoder } from './paged-decoder.ts';
 import { pagedGraph } from './paged-graph.ts';
-import type { FloatType, KvType, PagedGraphOptions, PagedWeights } from './paged-graph.ts';
+import type { FloatType, PagedGraphOptions, PagedWeights } from './paged-graph.ts';
 import { wordsOfLargestStep } from './plan-inputs.ts';
 import type { PartLimits } from './plan-inputs.ts';
 import { StepMemory } from './step-memory.ts';
@@ -37,6 +37,10 @@ export interface CudaOptions {
   readonly memoryUtilization?: number;
   readonly type?: FloatType;
   readonly kv?: KvChoice;
+  /** By default none is. Their memory is needed only while this runs. */
+  readonly quantized?: QuantizedSource;
+  /** Names how weights are rounded, for the fingerprint. */
+  readonly quantization?: string;
   /** By default on. */
   readonly graphs?: boolean;
   readonly onProgress?: (progress: { readonly bytes: number; readonly totalBytes: number }) => void;
@@ -103,7 +107,8 @@ function open(config: ModelConfig, source: HalfSource, opening: Opening): CudaRu
   const memory = new StepMemory(cuda, { words, maxLogits, maxDraws: maxStepTokens + maxNumSeqs, vocabSize });
   cleanup.push(() => memory.free());
   const graphOptions = { config, type, kvType, blockSize, words: memory.length, maxModelLen };
-  const { weights, graph } = loadWeights(cuda, source, { ...graphOptions, onProgress: opening.onProgress });
+  const { quantized = () => null, onProgress } = opening;
+  const { weights, graph } = loadWeights(cuda, source, { ...graphOptions, onProgress, quantized });
   const kvShape = { layers, blockSize, kvHeads, headDim, type: kvType };
   const probe = new KvBlocks(cuda, { ...kvShape, blocks: 1 });
   const decoder = new PagedDecoder(graph, { cuda, memory, kv: probe });
@@ -127,7 +132,8 @@ function open(config: ModelConfig, source: HalfSource, opening: Opening): CudaRu
   if (decodesApart)
     calibrateKvScales({ cuda, memory, decoder, kv, weights }, { vocabSize, maxStepTokens, maxModelLen });
   const layout = { kind: 'blocks', blocks, blockSize, capacityTokens: blocks * blockSize } as const;
-  const fingerprint = fingerprintOf(config, source, { type, kvType });
+  const { quantization = 'none' } = opening;
+  const fingerprint = fingerprintOf(config, source, [type, quantization, `kv-${kvType}`]);
   return new CudaRunner({
     info: { vocabSize, maxModelLen, maxNumSeqs, maxStepTokens, kv: layout, eosIds, fingerprint, gpu: cuda.device },
     ...{ cuda, memory, decoder, draw, hostDraw, kv, partLimits, maxGraphs: MAX_GRAPHS },
@@ -139,14 +145,15 @@ function open(config: ModelConfig, source: HalfSource, opening: Opening): CudaRu
 
 interface Loading extends PagedGraphOptions {
   readonly onProgress: CudaOptions['onProgress'] | undefined;
+  readonly quantized: QuantizedSource;
 }
 
 function loadWeights(
   cuda: Cuda,
   source: HalfSource,
-  { onProgress = () => {}, ...options }: Loading,
+  { onProgress = () => {}, quantized, ...options }: Loading,
 ): { weights: DeviceWeights; graph: ReturnType<typeof pagedGraph> } {
-  const totalBytes = weightBytes(options);
+  const totalBytes = weightBytes(options, quantized);
   const { free } = cuda.memory();
   if (totalBytes > free) {
     const gigabytes = (bytes: number): string => (bytes / 1e9).toFixed(1);
@@ -156,31 +163,40 @@ function loadWeights(
   }
   const { layers } = options.config;
   const progress = (bytes: number): void => onProgress({ bytes, totalBytes });
-  const weights = new DeviceWeights(cuda, source, { type: options.type, layers, onProgress: progress });
+  const settings = { type: options.type, layers, onProgress: progress, quantized };
+  const weights = new DeviceWeights(cuda, source, settings);
   return { weights, graph: pagedGraph(options, weights) };
 }
 
 /** What the graph will ask for, without reading it. */
-function weightBytes(options: PagedGraphOptions): number {
+function weightBytes(options: PagedGraphOptions, quantized: QuantizedSource): number {
   const sizes = new Map<string, number>();
-  const note = (name: string, shape: readonly number[]) => {
+  const note = (name: string, shape: readonly number[], bytes = 2) => {
     sizes.set(
       name,
-      shape.reduce((product, size) => product * size, 2),
+      shape.reduce((product, size) => product * size, bytes),
     );
     return { pointer: 0n, type: options.type, shape };
   };
   const planning: PagedWeights = {
     matrix: ({ name, parts, columns }) => note(name, [parts.reduce((sum, { rows }) => sum + rows, 0), columns]),
-    constant: note,
+    quantized: (stack) => {
+      const matrix = quantized(stack);
+      if (matrix === null) return null;
+      const { packed, scales, zeroPoints } = matrix;
+      note(`${stack.name}.codes`, packed.shape, 1);
+      note(`${stack.name}.scales`, scales.shape);
+      if (zeroPoints !== null) note(`${stack.name}.zero_points`, zeroPoints.shape, 1);
+      return matrix;
+    },
+    constant: (name, shape) => note(name, shape),
     kvScale: () => ({ pointer: 0n, type: 'float32', shape: [1] }),
   };
   pagedGraph(options, planning);
   return [...sizes.values()].reduce((sum, bytes) => sum + bytes, 0);
 }
 
-function fingerprintOf(config: ModelConfig, source: HalfSource, format: { type: FloatType; kvType: KvType }): string {
-  const formats = [format.type, `kv-${format.kvType}`, `ort-cuda-${ortLibrary().version}`];
-  const parts = [JSON.stringify(config), source.identity, ...formats];
+function fingerprintOf(config: ModelConfig, source: HalfSource, formats: readonly string[]): string {
+  const parts = [JSON.stringify(config), source.identity, ...formats, `ort-cuda-${ortLibrary().version}`];
   return createHash('sha256').update(parts.join('\n')).digest('hex').slice(0, 16);
 }

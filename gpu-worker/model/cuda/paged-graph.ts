@@ -12,7 +12,7 @@ import { StandardParts } from '../graph/standard-parts.ts';
 import type { Rope } from '../rope-config.ts';
 import { ELEMENT_TYPES } from '../runtime/ort-api.ts';
 import type { TensorView } from '../runtime/session.ts';
-import type { Stack } from '../weight-store.ts';
+import type { QuantizedMatrix, Stack } from '../weight-store.ts';
 
 /** Number format of weights and activations. */
 export type FloatType = 'float16' | 'bfloat16';
@@ -23,6 +23,8 @@ export type KvType = FloatType | 'float8e4m3fn';
 export interface PagedWeights {
   /** [rows, columns], or [rows] when `columns` is 1. */
   matrix(stack: Stack): TensorView;
+  /** The same rounded to fewer bits, scales in the format of the activations; null for those that are not. */
+  quantized(stack: Stack): QuantizedMatrix | null;
   /** Computed values in the format of the weights; equal names are one tensor. */
   constant(name: string, shape: readonly number[], values: () => Float32Array): TensorView;
   /** float32 [1]: what a stored key or value is multiplied by when it is read. Only for quantized caches. */
@@ -161,8 +163,25 @@ class PagedParts extends StandardParts implements DecoderParts {
   }
 
   linear(input: Value, { weight, bias }: LinearSpec): Value {
-    const inputs = [input, this.#matrix(weight), ...(bias === null ? [] : [this.#matrix(bias)])];
-    return this.graph.node({ op: 'Gemm', inputs, attributes: { transB: 1 } });
+    const quantized = this.#weights.quantized(weight);
+    const biases = bias === null ? [] : [this.#matrix(bias)];
+    if (quantized === null) {
+      const inputs = [input, this.#matrix(weight), ...biases];
+      return this.graph.node({ op: 'Gemm', inputs, attributes: { transB: 1 } });
+    }
+    const { packed, scales, zeroPoints, bits, blockSize } = quantized;
+    const grid = [
+      this.#external(`${weight.name}.codes`, packed),
+      this.#external(`${weight.name}.scales`, scales),
+      ...(zeroPoints === null ? [] : [this.#external(`${weight.name}.zero_points`, zeroPoints)]),
+    ];
+    const product = this.graph.node({
+      op: 'MatMulNBits',
+      domain: 'com.microsoft',
+      inputs: [input, ...grid],
+      attributes: { K: weight.columns, N: packed.shape[0] ?? 0, bits, block_size: blockSize },
+    });
+    return bias === null ? product : this.graph.node({ op: 'Add', inputs: [product, ...biases] });
   }
 
   norm(input: Value, gamma: Stack): Value {

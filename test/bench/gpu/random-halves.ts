@@ -2,7 +2,8 @@
 import { createHash } from 'node:crypto';
 import { parseModelConfig } from '../../../gpu-worker/model/config.ts';
 import type { ModelConfig } from '../../../gpu-worker/model/config.ts';
-import type { HalfSource } from '../../../gpu-worker/model/cuda/device-weights.ts';
+import type { HalfSource, QuantizedSource } from '../../../gpu-worker/model/cuda/device-weights.ts';
+import { Memory } from '../../../gpu-worker/model/runtime/memory.ts';
 
 /** config.json contents of meta-llama/Meta-Llama-3-8B. */
 const LLAMA_3_8B = {
@@ -50,4 +51,43 @@ function randomPool(): Uint16Array {
     pool[i] = (state / 2 ** 31) * SPAN;
   }
   return new Uint16Array(pool.buffer);
+}
+
+const BLOCK_SIZE = 32;
+const NIBBLES_DEVIATION = 4.61;
+
+/** The matrices of layers as random codes, cut from one pool in host memory like the halves. */
+export function randomCodes(bits: 4 | 8): QuantizedSource {
+  const codes = Memory.allocate(1 << 28);
+  fillRandomly(new Int32Array(codes.buffer));
+  const scales = Memory.allocate(1 << 26);
+  const scale = (0.02 / NIBBLES_DEVIATION) * (bits === 4 ? 1 : 1 / 16);
+  new Float32Array(scales.buffer).fill(scale);
+  return ({ name, parts, columns }) => {
+    if (!name.includes('.layers.')) return null;
+    const rows = parts.reduce((sum, part) => sum + part.rows, 0);
+    const blocks = columns / BLOCK_SIZE;
+    const bytes = (rows * columns * bits) / 8;
+    const key = createHash('sha256').update(name).digest().readUInt32LE(0);
+    // Aligned as vector instructions want it.
+    const start = Math.floor((key % (codes.bytes - bytes)) / 256) * 256;
+    return {
+      packed: { pointer: codes.pointer + BigInt(start), type: 'uint8', shape: [rows, blocks, (BLOCK_SIZE * bits) / 8] },
+      scales: { pointer: scales.pointer, type: 'float32', shape: [rows, blocks] },
+      zeroPoints: null,
+      bits,
+      blockSize: BLOCK_SIZE,
+    };
+  };
+}
+
+function fillRandomly(words: Int32Array): void {
+  let state = 99;
+  for (let i = 0; i < words.length; i++) {
+    // xorshift32 (Marsaglia): every bit is random enough.
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    words[i] = state;
+  }
 }

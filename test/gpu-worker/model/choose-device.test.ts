@@ -8,7 +8,7 @@ import { fixture } from './plans.ts';
 const hasGpu = whyNoCuda() === null;
 
 test.skipIf(hasGpu)('auto is the CPU, and cuda says in one line what is missing', () => {
-  expect(chooseDevice('auto', 'none')).toBe('cpu');
+  expect(chooseDevice('auto')).toBe('cpu');
   const options = { maxNumSeqs: 2, maxModelLen: 64, maxStepTokens: 64, kvCacheTokens: null, threads: 1 } as const;
   const open = () => openModel({ ...options, folder: fixture('tiny-llama'), quantization: 'none', device: 'cuda' });
   expect(open).toThrow(/^no GPU can be used: .*(libcudart\.so\.13|driver).*--device cpu/);
@@ -21,10 +21,4 @@ test('heads rotated in part are refused before anything is opened', () => {
   expect(() => openModel({ ...options, folder, quantization: 'none', device: 'cuda' })).toThrow(
     'partial_rotary_factor',
   );
-});
-
-test('quantized weights are for the CPU', () => {
-  expect(chooseDevice('auto', 'int8')).toBe('cpu');
-  expect(chooseDevice('cpu', 'int4')).toBe('cpu');
-  expect(() => chooseDevice('cuda', 'int4')).toThrow('quantization int4 is for --device cpu');
 });

@@ -8,6 +8,7 @@ import type { PagedWeights } from '../../../../gpu-worker/model/cuda/paged-graph
 import { Memory } from '../../../../gpu-worker/model/runtime/memory.ts';
 import type { ElementType } from '../../../../gpu-worker/model/runtime/ort-api.ts';
 import { Session } from '../../../../gpu-worker/model/runtime/session.ts';
+import { WeightPlan } from '../../../../gpu-worker/model/weight-plan.ts';
 import { fixture } from '../plans.ts';
 
 const MODELS = ['millrace-mini', 'tiny-llama', ...readdirSync(fixture('families')).map((name) => `families/${name}`)];
@@ -20,6 +21,7 @@ function emptyWeights(type: ElementType): PagedWeights {
       const rows = parts.reduce((sum, part) => sum + part.rows, 0);
       return { pointer, type, shape: columns === 1 ? [rows] : [rows, columns] };
     },
+    quantized: () => null,
     constant: (_, shape) => ({ pointer, type, shape }),
     kvScale: () => ({ pointer, type: 'float32', shape: [1] }),
   };
@@ -33,6 +35,29 @@ test.each(MODELS)('%s: the graph is sound, what is missing here is a CUDA kernel
     const { model, initializers } = pagedGraph(options, emptyWeights('bfloat16'));
     expect(() => new Session(model, { threads: 1, initializers })).toThrow(/Could not find an implementation for/);
   }
+});
+
+test('with rounded layers the graph is sound as well', () => {
+  const weights = emptyWeights('bfloat16');
+  const scheme = { bits: 4, blockSize: 32, symmetric: false } as const;
+  const plan = new WeightPlan(scheme);
+  const quantized: PagedWeights['quantized'] = (stack) => {
+    if (!stack.name.includes('.layers.')) return null;
+    const { pointer } = weights.matrix(stack);
+    const { packed, scales, zeroPoints, ...rest } = plan.quantized(stack);
+    const zeros = zeroPoints === null ? null : { ...zeroPoints, pointer };
+    return {
+      ...rest,
+      packed: { ...packed, pointer },
+      scales: { ...scales, pointer, type: 'bfloat16' },
+      zeroPoints: zeros,
+    };
+  };
+  const config = readModelConfig(fixture('millrace-mini'));
+  const options = { config, type: 'bfloat16', kvType: 'bfloat16', blockSize: 256, words: 9, maxModelLen: 64 } as const;
+  const { model, initializers } = pagedGraph(options, { ...weights, quantized });
+  expect([...initializers.values()].filter(({ type }) => type === 'uint8')).toHaveLength(2 * 5 * config.layers);
+  expect(() => new Session(model, { threads: 1, initializers })).toThrow(/Could not find an implementation for/);
 });
 
 interface Drawn {
