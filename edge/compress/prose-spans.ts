@@ -45,14 +45,29 @@ const SIGNS = '+-−±≈≤≥$€£¥#';
 const LISTED = new WordFilter([NEGATIONS, NUMBER_WORDS]);
 const IDENTIFIER_MIN_CHARS = 5;
 
-/** Code units of the line that is read now and a zero, as strings are slow to read. */
+/** Code units of the line that is read now and a zero: strings are slow to read one by one. */
 let codes = new Uint16Array(4096);
+let bytes = new Uint8Array(4096);
+const encoder = new TextEncoder();
+/** Shorter lines are sooner read than encoded. */
+const MIN_ENCODED_CHARS = 48;
+
+/** Into `bytes`: all of it, in as many bytes as units. */
+function isEncodedAsIs(line: string): boolean {
+  const { read, written } = encoder.encodeInto(line, bytes);
+  return read === line.length && written === read;
+}
 
 function load(line: string): Uint16Array {
-  if (line.length >= codes.length) codes = new Uint16Array(2 * line.length);
+  const { length } = line;
+  if (length >= codes.length) [codes, bytes] = [new Uint16Array(2 * length), new Uint8Array(2 * length)];
   const loaded = codes;
-  for (let i = 0; i < line.length; i++) loaded[i] = line.charCodeAt(i);
-  loaded[line.length] = 0;
+  if (length >= MIN_ENCODED_CHARS && isEncodedAsIs(line)) {
+    loaded.set(bytes.subarray(0, length));
+  } else {
+    for (let i = 0; i < length; i++) loaded[i] = line.charCodeAt(i);
+  }
+  loaded[length] = 0;
   return loaded;
 }
 

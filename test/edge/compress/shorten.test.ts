@@ -93,3 +93,12 @@ test('only a gap that stands alone is one', () => {
   expect(['…', 'a … b', 'a\n…', '… a'].map(holdsGap)).toEqual([true, true, true, true]);
   expect(['a…', '[…]', 'a…b', ''].map(holdsGap)).toEqual([false, false, false, false]);
 });
+
+test('a line as long as what is read at once, in three bytes a character, is read whole', () => {
+  for (const length of [4094, 4095, 4096, 4097]) {
+    const line = '語'.repeat(length - 2) + '3。';
+    expect(proseSpans(line).map(({ kind, start }) => ({ kind, start }))).toEqual([
+      { kind: 'number', start: length - 2 },
+    ]);
+  }
+});
