@@ -129,9 +129,14 @@ function gapped(text: string, sentences: readonly Sentence[]): string {
     const between = text.slice(at, start);
     at = end;
     if (between.trim() === '' && kept.endsWith(GAP)) continue;
-    kept += between === '' || /\s$/.test(between) ? between + GAP : `${between} ${GAP}`;
+    kept += between === '' || isSpace(between.at(-1)) ? between + GAP : `${between} ${GAP}`;
   }
   const rest = text.slice(at);
-  const spaced = rest === '' || /^\s/.test(rest) ? rest : ` ${rest}`;
+  const spaced = rest === '' || isSpace(rest[0]) ? rest : ` ${rest}`;
   return (kept + spaced).trim() === GAP ? GAP : kept + spaced;
+}
+
+/** As `\s` has it. */
+function isSpace(character: string | undefined): boolean {
+  return character?.trim() === '';
 }
