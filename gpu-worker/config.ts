@@ -9,7 +9,7 @@ import { ConfigError, helpRows, readFlags, Settings, type Environment } from './
 import type { EngineOptions } from './engine/engine-options.ts';
 import { modelPlace, type HubSettings } from './model/hub.ts';
 import { BLOCK_SIZES, DEFAULT_BLOCK_SIZE, QUANTIZATIONS, type BlockSize } from './model/quantize/scheme.ts';
-import { DEVICES } from './model/device.ts';
+import { DEVICES, DTYPES } from './model/device.ts';
 import { KV_CHOICES } from './model/cuda/kv-layout.ts';
 import { camelCase } from './spelling.ts';
 
@@ -136,6 +136,7 @@ export function engineConfig(
     threads: settings.integer('threads', 1, 1024),
     device: settings.oneOf('device', DEVICES),
     gpu: settings.integer('gpu', 0, 1023),
+    dtype: settings.oneOf('dtype', DTYPES),
     kvCacheDtype: settings.oneOf('kv-cache-dtype', KV_CHOICES),
     policy: Object.freeze({
       mode: settings.oneOf('mode', ['latency', 'balanced', 'throughput']),

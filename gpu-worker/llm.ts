@@ -46,6 +46,7 @@ export interface LoadOptions {
   /** By default a GPU where one can be used. */
   readonly device?: EngineConfig['device'];
   readonly gpu?: number;
+  readonly dtype?: EngineConfig['dtype'];
   readonly kvCacheDtype?: EngineConfig['kvCacheDtype'];
   readonly mode?: Mode;
   /** Milliseconds between the tokens of a running stream, where the mode keeps such an objective. */

@@ -97,6 +97,7 @@ export const ENGINE_FLAGS = {
   },
   device: { env: 'MILLRACE_DEVICE', help: 'auto: a GPU where one can be used; cpu; cuda', fallback: 'auto' },
   gpu: { env: 'MILLRACE_GPU', help: 'number of the GPU; one worker serves one GPU', fallback: '0' },
+  dtype: { env: 'MILLRACE_DTYPE', help: 'on a GPU auto (as stored), float16 or bfloat16', fallback: 'auto' },
   'kv-cache-dtype': {
     env: 'MILLRACE_KV_CACHE_DTYPE',
     help: 'on a GPU auto, float16 or fp8; auto: fp8 where its fast kernel takes the model',

@@ -1,5 +1,5 @@
 /** What the engine thread needs to open a model and run it. Structured-cloneable. */
-import type { DeviceChoice } from '../model/device.ts';
+import type { DeviceChoice, DtypeChoice } from '../model/device.ts';
 import type { KvChoice } from '../model/cuda/kv-layout.ts';
 import type { QuantizationOptions } from '../model/quantize/scheme.ts';
 import type { Mode } from './modes.ts';
@@ -39,6 +39,8 @@ export interface EngineOptions extends QuantizationOptions {
   readonly device?: DeviceChoice;
   /** Number of the GPU, as the driver counts those that this process may see. */
   readonly gpu?: number;
+  /** Number format of weights and activations on a GPU; by default as they are stored. */
+  readonly dtype?: DtypeChoice;
   /** Number format of keys and values on a GPU. */
   readonly kvCacheDtype?: KvChoice;
   readonly policy: EnginePolicy;

@@ -36,8 +36,10 @@ export function layerSubset(weights: WeightStore, kept: readonly number[]): Weig
 export function layerSubsetSource(source: WeightSource, kept: readonly number[]): WeightSource {
   const renamed = (name: string) => name.replaceAll(LAYER, (_, number) => `.layers.${kept[Number(number)]}.`);
   return {
+    ...source,
     identity: `${source.identity} ${kept.join()}`,
     readRows: (name, part, target) => source.readRows(renamed(name), part, target),
+    readHalves: (name, part, target) => source.readHalves?.(renamed(name), part, target) ?? false,
     close: () => source.close(),
   };
 }

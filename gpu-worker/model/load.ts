@@ -9,7 +9,7 @@ import { CpuRunner } from './cpu-runner.ts';
 import { kvCapacityTokens } from './kv-budget.ts';
 import { kvBytesPerToken, KvSlots } from './kv-slots.ts';
 import { chooseDevice } from './choose-device.ts';
-import type { DeviceChoice } from './device.ts';
+import type { DeviceChoice, DtypeChoice } from './device.ts';
 import type { KvChoice } from './cuda/kv-layout.ts';
 import { openCudaRunner } from './cuda/open-cuda.ts';
 import { quantizedLayers } from './cuda/quantized-layers.ts';
@@ -52,6 +52,8 @@ export interface OpenModelOptions extends RunnerOptions {
   readonly device?: DeviceChoice;
   /** Number of the GPU. */
   readonly gpu?: number;
+  /** Number format of weights and activations on a GPU. */
+  readonly dtype?: DtypeChoice;
   /** Number format of keys and values on a GPU. */
   readonly kvCacheDtype?: KvChoice;
 }
@@ -70,13 +72,20 @@ export function openModel(options: OpenModelOptions): ModelRunner {
 }
 
 function openOnGpu(whole: ModelConfig, from: WeightSource, options: OpenModelOptions): ModelRunner {
-  const { keepLayers = null, gpu = 0, kvCacheDtype: kv = 'auto', onProgress = () => {}, quantization } = options;
+  const {
+    keepLayers = null,
+    gpu = 0,
+    dtype = 'auto',
+    kvCacheDtype: kv = 'auto',
+    onProgress = () => {},
+    quantization,
+  } = options;
   const config = keepLayers === null ? whole : withLayers(whole, keepLayers);
   const source = keepLayers === null ? from : layerSubsetSource(from, keepLayers);
   const scheme = schemeOf(options);
   const progress = ({ bytes: doneBytes, totalBytes }: { bytes: number; totalBytes: number }): void =>
     onProgress({ doneBytes, totalBytes });
-  const own = { ...options, device: gpu, kv, onProgress: progress, quantization: schemeName(scheme) };
+  const own = { ...options, device: gpu, type: dtype, kv, onProgress: progress, quantization: schemeName(scheme) };
   if (scheme === null) return openCudaRunner(config, source, own);
   // Layers under other numbers are not those of the folder, whose files the cache is for.
   const folder = keepLayers === null ? options.folder : null;

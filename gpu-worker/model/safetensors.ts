@@ -4,16 +4,19 @@ import { closeSync, existsSync, readdirSync } from 'node:fs';
 import * as v from 'valibot';
 import { ModelFolderError, parseModelJson, readModelText, requireModelFile } from './folder.ts';
 import { floatReader, isFloatFormat, WIDTHS } from './float-formats.ts';
+import type { FloatFormat } from './float-formats.ts';
 import { Memory } from './runtime/memory.ts';
 import { MAX_TENSORS, readHeader } from './safetensors-header.ts';
 import type { TensorEntry } from './safetensors-header.ts';
-import type { WeightShape, WeightSource } from './weights.ts';
+import type { HalfType, WeightShape, WeightSource } from './weights.ts';
 
 const INDEX = 'model.safetensors.index.json';
 const MAX_INDEX_BYTES = 8 << 20;
 const MAX_FILES = 1024;
 /** Of every tensor, this many bytes from either end enter the identity: reading all of a large model would take seconds. */
 const IDENTITY_BYTES = 16_384;
+
+const HALF_TYPES: Readonly<Record<FloatFormat, HalfType | null>> = { F32: null, F16: 'float16', BF16: 'bfloat16' };
 
 const indexSchema = v.object({ weight_map: v.record(v.string(), v.string()) });
 
@@ -43,6 +46,9 @@ export function openSafetensors(folder: string): WeightSource {
   return {
     identity: identityOf(tensors),
     readRows: (name, { first, ...shape }, target) => readRows(tensors.get(name), { name, shape, first }, target),
+    storedAs: storedAs(tensors),
+    readHalves: (name, { first, type, ...shape }, target) =>
+      readHalves(tensors.get(name), { name, shape, first, type }, target),
     close: () => memories.forEach((memory) => memory.free()),
   };
 }
@@ -77,11 +83,16 @@ function mapFile(folder: string, file: string): { memory: Memory; entries: Reado
   }
 }
 
-function readRows(
-  tensor: StoredTensor | undefined,
-  ask: { name: string; shape: WeightShape; first: number },
-  target: Float32Array,
-): void {
+interface Ask {
+  readonly name: string;
+  readonly shape: WeightShape;
+  readonly first: number;
+  /** Values wanted. */
+  readonly length: number;
+}
+
+/** Where the rows asked for begin, and in which format they are. */
+function find(tensor: StoredTensor | undefined, ask: Ask): { buffer: ArrayBuffer; start: number; dtype: FloatFormat } {
   if (tensor === undefined) throw new ModelFolderError(`tensor ${ask.name} is missing from the safetensors files`);
   const [rows = 1, columns = 1, ...more] = tensor.shape;
   const { shape } = ask;
@@ -94,9 +105,31 @@ function readRows(
   if (!isFloatFormat(dtype)) {
     throw new ModelFolderError(`tensor ${ask.name} is stored as ${dtype}: convert the model to F32, F16 or BF16`);
   }
-  const start = tensor.offset + ask.first * columns * WIDTHS[dtype];
-  if (ask.first * columns + target.length > rows * columns) throw new RangeError(`rows beyond the end of ${ask.name}`);
-  floatReader(dtype)(tensor.memory.buffer, start, target);
+  if (ask.first * columns + ask.length > rows * columns) throw new RangeError(`rows beyond the end of ${ask.name}`);
+  return { buffer: tensor.memory.buffer, start: tensor.offset + ask.first * columns * WIDTHS[dtype], dtype };
+}
+
+function readRows(tensor: StoredTensor | undefined, ask: Omit<Ask, 'length'>, target: Float32Array): void {
+  const { buffer, start, dtype } = find(tensor, { ...ask, length: target.length });
+  floatReader(dtype)(buffer, start, target);
+}
+
+function readHalves(
+  tensor: StoredTensor | undefined,
+  ask: Omit<Ask, 'length'> & { type: HalfType },
+  target: Uint16Array,
+): boolean {
+  const { buffer, start, dtype } = find(tensor, { ...ask, length: target.length });
+  if (HALF_TYPES[dtype] !== ask.type) return false;
+  const bytes = new Uint8Array(buffer, start, target.byteLength);
+  new Uint8Array(target.buffer, target.byteOffset, target.byteLength).set(bytes);
+  return true;
+}
+
+function storedAs(tensors: ReadonlyMap<string, StoredTensor>): HalfType | null {
+  const types = new Set(Array.from(tensors.values(), ({ dtype }) => (isFloatFormat(dtype) ? HALF_TYPES[dtype] : null)));
+  const [type = null] = types;
+  return types.size === 1 ? type : null;
 }
 
 function identityOf(tensors: ReadonlyMap<string, StoredTensor>): string {

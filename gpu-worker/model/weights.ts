@@ -11,11 +11,18 @@ export interface WeightPart extends WeightShape {
   readonly first: number;
 }
 
+/** 16-bit formats, by ONNX's names. */
+export type HalfType = 'float16' | 'bfloat16';
+
 export interface WeightSource {
   /** Changes whenever the weights do: part of the runner's fingerprint. */
   readonly identity: string;
   /** Writes rows `first` … into `target`, as many as fill it. Throws when the tensor is missing or of another shape. */
   readRows(name: string, part: WeightPart, target: Float32Array): void;
+  /** The format of all its weights, if it is one of 16 bits. */
+  readonly storedAs?: HalfType | null;
+  /** The same, not converted: false, and nothing is written, where they are stored in another format. */
+  readHalves?(name: string, part: WeightPart & { readonly type: HalfType }, target: Uint16Array): boolean;
   /** Gives back files and mappings; nothing can be read afterwards. */
   close(): void;
 }

@@ -197,9 +197,9 @@ describe('refusals', () => {
     await expect(LLM.load({ model, maxNumSeqs: 64, maxNumBatchedTokens: 32 })).rejects.toThrow(
       /maxNumBatchedTokens is "32": it must be at least 64.*lower maxNumSeqs/,
     );
-    const strange = { model, dtype: 'float16' };
+    const strange = { model, weightType: 'float16' };
     await expect(LLM.load(strange)).rejects.toThrow(
-      /dtype is not an option of LLM.load: it has model, revision, quantization/,
+      /weightType is not an option of LLM.load: it has model, revision, quantization/,
     );
     await expect(LLM.load({ model: 'test/fixtures' })).rejects.toThrow(/there is no config.json in that folder/);
   });

@@ -5,6 +5,7 @@ import type { StepResult } from '../../gpu-worker/engine/step-plan.ts';
 import { openCudaRunner } from '../../gpu-worker/model/cuda/open-cuda.ts';
 import { chooseKvType } from '../../gpu-worker/model/cuda/kv-layout.ts';
 import type { KvChoice } from '../../gpu-worker/model/cuda/kv-layout.ts';
+import type { HalfType } from '../../gpu-worker/model/weights.ts';
 import { openSafetensors } from '../../gpu-worker/model/safetensors.ts';
 import type { GoldenModel, LogitsCase } from './goldens.ts';
 import { GREEDY, PagedDriver } from './paged-driver.ts';
@@ -12,6 +13,7 @@ import type { DrivenRow } from './paged-driver.ts';
 
 export interface ModelChecks {
   readonly model: string;
+  readonly type: HalfType;
   readonly kv: KvChoice;
   /** Largest difference of a log probability among the 20 likeliest, relative to the largest logit. */
   readonly logitsError: number | null;
@@ -26,8 +28,14 @@ export interface ModelChecks {
   readonly passed: boolean;
 }
 
-/** float16 has 11 bits, float8e4m3fn 4: errors of a few roundings, relative to the largest logit. */
-const ALLOWED: Readonly<Record<KvChoice, number>> = { auto: 0.1, float16: 0.02, fp8: 0.1 };
+export interface Format {
+  readonly type: HalfType;
+  readonly kv: KvChoice;
+}
+
+/** float16 has 11 bits, bfloat16 8, float8e4m3fn 4: errors of a few roundings, relative to the largest logit. */
+const ALLOWED: Readonly<Record<HalfType, number>> = { float16: 0.02, bfloat16: 0.1 };
+const ALLOWED_FP8 = 0.1;
 /** Greedy texts part where two tokens are nearly as likely. */
 const MAX_MARGIN = 0.5;
 const CHUNKS = [7, 1000];
@@ -35,41 +43,46 @@ const ALONE = 8;
 const CAPACITY = 1024;
 
 /** fp8 only where it is to be had; none for a model that a GPU does not serve. */
-export function kvChoices({ folder }: GoldenModel): readonly KvChoice[] {
+export function formatsOf({ folder }: GoldenModel): readonly Format[] {
   const config = readModelConfig(folder);
   if (config.attention.some(({ rope }) => rope !== null && rope.dims < config.headDim)) return [];
-  const type = chooseKvType(config, { choice: 'auto', type: 'float16', computeCapability: 9 });
-  return type === 'float8e4m3fn' ? ['float16', 'fp8'] : ['float16'];
+  const plain: readonly Format[] = [
+    { type: 'float16', kv: 'float16' },
+    { type: 'bfloat16', kv: 'float16' },
+  ];
+  const kvType = chooseKvType(config, { choice: 'auto', type: 'float16', computeCapability: 9 });
+  return kvType === 'float8e4m3fn' ? [...plain, { type: 'float16', kv: 'fp8' }] : plain;
 }
 
-export function checkModel(model: GoldenModel, kv: KvChoice): ModelChecks {
-  const allowed = ALLOWED[kv];
+export function checkModel(model: GoldenModel, format: Format): ModelChecks {
+  const allowed = format.kv === 'fp8' ? ALLOWED_FP8 : ALLOWED[format.type];
+  const base = { model: model.name, ...format, allowed };
   const none = { logitsError: null, equal: null, largestMargin: null, alone: null, withoutGraphs: null };
   try {
-    const checked = check(model, kv);
+    const checked = check(model, format);
     const passed =
       (checked.logitsError ?? Infinity) <= allowed &&
       (checked.largestMargin === null || checked.largestMargin <= MAX_MARGIN);
-    return { model: model.name, kv, allowed, error: null, passed, ...checked };
+    return { ...base, error: null, passed, ...checked };
   } catch (error) {
-    return { model: model.name, kv, allowed, ...none, error: String(error), passed: false };
+    return { ...base, ...none, error: String(error), passed: false };
   }
 }
 
-function open(model: GoldenModel, kv: KvChoice, graphs: boolean): ModelRunner {
+function open(model: GoldenModel, format: Format, graphs: boolean): ModelRunner {
   const source = openSafetensors(model.folder);
   try {
     const limits = { maxNumSeqs: 64, maxModelLen: CAPACITY, maxStepTokens: 4096, kvCacheTokens: 72 * 1024 };
-    return openCudaRunner(readModelConfig(model.folder), source, { ...limits, kv, graphs });
+    return openCudaRunner(readModelConfig(model.folder), source, { ...limits, ...format, graphs });
   } finally {
     source.close();
   }
 }
 
-type Measured = Omit<ModelChecks, 'model' | 'kv' | 'allowed' | 'error' | 'passed'>;
+type Measured = Omit<ModelChecks, 'model' | 'type' | 'kv' | 'allowed' | 'error' | 'passed'>;
 
-function check(model: GoldenModel, kv: KvChoice): Measured {
-  const runner = open(model, kv, true);
+function check(model: GoldenModel, format: Format): Measured {
+  const runner = open(model, format, true);
   try {
     const driver = new PagedDriver(runner, CAPACITY);
     const logitsError = Math.max(...CHUNKS.map((chunk) => worstError(driver, model.logits, chunk)));
@@ -85,7 +98,7 @@ function check(model: GoldenModel, kv: KvChoice): Measured {
       if (at >= 0) margins.push(lead(driver, [...prompt, ...expected.slice(0, at)], expected[at] ?? 0));
     });
     const alone = prompts.slice(0, ALONE).map((prompt) => driver.generate([prompt], length)[0] ?? []);
-    const plain = withoutGraphs(model, kv, { prompts, length });
+    const plain = withoutGraphs(model, format, { prompts, length });
     return {
       logitsError,
       equal: [outputs.length - margins.length, outputs.length],
@@ -100,10 +113,10 @@ function check(model: GoldenModel, kv: KvChoice): Measured {
 
 function withoutGraphs(
   model: GoldenModel,
-  kv: KvChoice,
+  format: Format,
   { prompts, length }: { prompts: readonly (readonly number[])[]; length: number },
 ): readonly (readonly number[])[] {
-  const runner = open(model, kv, false);
+  const runner = open(model, format, false);
   try {
     return new PagedDriver(runner, CAPACITY).generate(prompts, length);
   } finally {

@@ -2,7 +2,7 @@
 import { execFileSync } from 'node:child_process';
 import { formatTable } from '../bench/table.ts';
 import { goldenModels } from './goldens.ts';
-import { checkModel, kvChoices, type ModelChecks } from './checks.ts';
+import { checkModel, formatsOf, type ModelChecks } from './checks.ts';
 import { checkServing } from './serving-checks.ts';
 
 const [only = ''] = process.argv.slice(2);
@@ -11,9 +11,9 @@ function checkModels(): readonly ModelChecks[] {
   const results: ModelChecks[] = [];
   for (const model of goldenModels()) {
     if (!model.name.includes(only)) continue;
-    for (const kv of kvChoices(model)) {
-      process.stderr.write(`${model.name}, ${kv} KV\n`);
-      const checks = checkModel(model, kv);
+    for (const format of formatsOf(model)) {
+      process.stderr.write(`${model.name}, ${format.type}, KV ${format.kv}\n`);
+      const checks = checkModel(model, format);
       results.push(checks);
       if (checks.error !== null) process.stderr.write(`  ${checks.error}\n`);
     }
@@ -29,11 +29,17 @@ const serving = embedded === undefined ? [] : await checkServing(embedded);
 const left = (title: string) => ({ title, align: 'left' }) as const;
 const right = (title: string) => ({ title, align: 'right' }) as const;
 const modelColumns = [
-  ...[left('model'), left('KV'), right('logits error'), right('allowed'), right('greedy equal')],
+  ...[left('model'), left('weights'), left('KV'), right('logits error'), right('allowed'), right('greedy equal')],
   ...[right('margin where not'), right('batched = alone'), right('graphs = none'), left('problem')],
 ];
 const modelRows = models.map((each) => [
-  ...[each.model, each.kv, each.logitsError?.toExponential(1) ?? '', each.allowed.toExponential(0)],
+  ...[
+    each.model,
+    each.type,
+    each.type === 'bfloat16' ? 'bfloat16' : each.kv,
+    each.logitsError?.toExponential(1) ?? '',
+    each.allowed.toExponential(0),
+  ],
   ...[share(each.equal), each.largestMargin?.toFixed(4) ?? '', share(each.alone), share(each.withoutGraphs)],
   each.error?.slice(0, 90) ?? (each.passed ? '' : 'over the limit'),
 ]);

@@ -4,7 +4,7 @@ import type { Cuda, CudaEvent, DeviceMemory, PinnedMemory } from '../runtime/cud
 import type { TensorView } from '../runtime/session.ts';
 import { Memory } from '../runtime/memory.ts';
 import type { QuantizedMatrix, Stack } from '../weight-store.ts';
-import type { WeightPart, WeightSource } from '../weights.ts';
+import type { WeightSource } from '../weights.ts';
 import { KV_KINDS } from './paged-graph.ts';
 import type { FloatType, KvKind, PagedWeights } from './paged-graph.ts';
 
@@ -12,11 +12,6 @@ import type { FloatType, KvKind, PagedWeights } from './paged-graph.ts';
 const CHUNK_VALUES = 1 << 22;
 const BUFFERS = 2;
 const HALF_BYTES = 2;
-
-/** A source that has 16-bit values of the wanted format at hand may write them itself. */
-export interface HalfSource extends WeightSource {
-  readonly readHalves?: (name: string, part: WeightPart & { type: FloatType }, target: Uint16Array) => void;
-}
 
 /** Matrices that are rounded already, in host memory, scales float32; null for those that keep 16 bits. */
 export type QuantizedSource = (stack: Stack) => QuantizedMatrix | null;
@@ -33,14 +28,14 @@ export class DeviceWeights implements PagedWeights {
   /** In GPU memory so far. */
   bytes = 0;
   readonly #cuda: Cuda;
-  readonly #source: HalfSource;
+  readonly #source: WeightSource;
   readonly #options: DeviceWeightsOptions;
   readonly #views = new Map<string, TensorView>();
   readonly #buffers: readonly { readonly memory: PinnedMemory; readonly copied: CudaEvent }[];
   readonly #scales: DeviceMemory;
   #turn = 0;
 
-  constructor(cuda: Cuda, source: HalfSource, options: DeviceWeightsOptions) {
+  constructor(cuda: Cuda, source: WeightSource, options: DeviceWeightsOptions) {
     this.#cuda = cuda;
     this.#source = source;
     this.#options = options;
@@ -124,10 +119,7 @@ export class DeviceWeights implements PagedWeights {
         const values = Math.min(step, rows - first) * columns;
         const part = { rows, columns, first };
         this.#send(at, values, (halves) => {
-          if (this.#source.readHalves !== undefined && plus === 0) {
-            this.#source.readHalves(tensor, { ...part, type }, halves);
-            return;
-          }
+          if (plus === 0 && this.#source.readHalves?.(tensor, { ...part, type }, halves) === true) return;
           const floats = scratch.subarray(0, values);
           this.#source.readRows(tensor, part, floats);
           if (plus !== 0) for (let i = 0; i < values; i++) floats[i] = (floats[i] ?? 0) + plus;

@@ -6,13 +6,14 @@ import type { ModelConfig } from '../config.ts';
 import { Cuda, CudaError, whyNoCuda } from '../runtime/cudart.ts';
 import { ortLibrary } from '../runtime/ort-library.ts';
 import { Sampler } from '../sampler.ts';
+import type { WeightSource } from '../weights.ts';
 import type { BucketLimits } from './buckets.ts';
 import { calibrateKvScales } from './calibrate.ts';
 import { CudaRunner } from './cuda-runner.ts';
 import { DeviceDraw } from './device-draw.ts';
 import { deviceBackend } from './device-sampler.ts';
 import { DeviceWeights } from './device-weights.ts';
-import type { HalfSource, QuantizedSource } from './device-weights.ts';
+import type { QuantizedSource } from './device-weights.ts';
 import { HostDraw } from './host-draw.ts';
 import { KvBlocks } from './kv-blocks.ts';
 import { blockBytes, blocksThatFit, blockSizeFor, chooseKvType } from './kv-layout.ts';
@@ -35,7 +36,8 @@ export interface CudaOptions {
   readonly kvCacheTokens: number | null;
   /** Share of the GPU's memory that this process may fill; by default 0.9. */
   readonly memoryUtilization?: number;
-  readonly type?: FloatType;
+  /** By default the format that the weights are stored in, float16 where that has more than 16 bits. */
+  readonly type?: FloatType | 'auto';
   readonly kv?: KvChoice;
   /** By default none is. Their memory is needed only while this runs. */
   readonly quantized?: QuantizedSource;
@@ -54,7 +56,7 @@ const LEAST_LOGITS = 64;
 const MAX_EXPANDED = 65_536;
 
 /** Throws with what is missing: no driver, no provider, too little memory. `source` is read completely here. */
-export function openCudaRunner(config: ModelConfig, source: HalfSource, options: CudaOptions): ModelRunner {
+export function openCudaRunner(config: ModelConfig, source: WeightSource, options: CudaOptions): ModelRunner {
   refusePartialRotary(config);
   const problem = whyNoCuda();
   if (problem !== null) throw new CudaError(`no GPU can be used: ${problem}; --device cpu serves without one`);
@@ -88,12 +90,13 @@ interface Opening extends CudaOptions {
   readonly free: () => void;
 }
 
-function open(config: ModelConfig, source: HalfSource, opening: Opening): CudaRunner {
+function open(config: ModelConfig, source: WeightSource, opening: Opening): CudaRunner {
   const { cuda, cleanup, maxNumSeqs, maxStepTokens, kvCacheTokens, memoryUtilization = 0.9 } = opening;
   const maxModelLen = Math.min(opening.maxModelLen, config.maxPositions);
   const { vocabSize, eosIds, headDim, layers, kvHeads } = config;
   const blockSize = blockSizeFor(headDim);
-  const type = opening.type ?? 'float16';
+  const { type: asked = 'auto' } = opening;
+  const type = asked === 'auto' ? (source.storedAs ?? 'float16') : asked;
   const kvType = chooseKvType(config, {
     choice: opening.kv ?? 'auto',
     type,
@@ -150,7 +153,7 @@ interface Loading extends PagedGraphOptions {
 
 function loadWeights(
   cuda: Cuda,
-  source: HalfSource,
+  source: WeightSource,
   { onProgress = () => {}, quantized, ...options }: Loading,
 ): { weights: DeviceWeights; graph: ReturnType<typeof pagedGraph> } {
   const totalBytes = weightBytes(options, quantized);
@@ -196,7 +199,7 @@ function weightBytes(options: PagedGraphOptions, quantized: QuantizedSource): nu
   return [...sizes.values()].reduce((sum, bytes) => sum + bytes, 0);
 }
 
-function fingerprintOf(config: ModelConfig, source: HalfSource, formats: readonly string[]): string {
+function fingerprintOf(config: ModelConfig, source: WeightSource, formats: readonly string[]): string {
   const parts = [JSON.stringify(config), source.identity, ...formats, `ort-cuda-${ortLibrary().version}`];
   return createHash('sha256').update(parts.join('\n')).digest('hex').slice(0, 16);
 }

@@ -13,9 +13,10 @@ import type { Rope } from '../rope-config.ts';
 import { ELEMENT_TYPES } from '../runtime/ort-api.ts';
 import type { TensorView } from '../runtime/session.ts';
 import type { QuantizedMatrix, Stack } from '../weight-store.ts';
+import type { HalfType } from '../weights.ts';
 
 /** Number format of weights and activations. */
-export type FloatType = 'float16' | 'bfloat16';
+export type FloatType = HalfType;
 /** Number format of keys and values in the cache. */
 export type KvType = FloatType | 'float8e4m3fn';
 

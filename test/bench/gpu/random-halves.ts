@@ -2,7 +2,8 @@
 import { createHash } from 'node:crypto';
 import { parseModelConfig } from '../../../gpu-worker/model/config.ts';
 import type { ModelConfig } from '../../../gpu-worker/model/config.ts';
-import type { HalfSource, QuantizedSource } from '../../../gpu-worker/model/cuda/device-weights.ts';
+import type { QuantizedSource } from '../../../gpu-worker/model/cuda/device-weights.ts';
+import type { WeightSource } from '../../../gpu-worker/model/weights.ts';
 import { Memory } from '../../../gpu-worker/model/runtime/memory.ts';
 
 /** config.json contents of meta-llama/Meta-Llama-3-8B. */
@@ -23,7 +24,7 @@ const ONE = 0x3c00;
 /** Uniform in ±0.035: standard deviation 0.02. */
 const SPAN = 0.0346;
 
-export function randomHalves(): HalfSource {
+export function randomHalves(): WeightSource {
   const pool = randomPool();
   return {
     identity: 'random-halves',
@@ -34,11 +35,12 @@ export function randomHalves(): HalfSource {
     readHalves: (name, { first }, target) => {
       if (name.includes('norm')) {
         target.fill(ONE);
-        return;
+        return true;
       }
       const key = createHash('sha256').update(`${name} ${first}`).digest().readUInt32LE(0);
       const start = key % (POOL_VALUES - target.length);
       target.set(pool.subarray(start, start + target.length));
+      return true;
     },
   };
 }
@@ -88,6 +90,8 @@ function fillRandomly(words: Int32Array): void {
     state ^= state << 13;
     state ^= state >>> 17;
     state ^= state << 5;
-    words[i] = state;
+    // Codes mean their distance from the middle: without the lowest one that has no counterpart above.
+    const set = state | (state >>> 1) | (state >>> 2) | (state >>> 3);
+    words[i] = state | ((~set & 0x1111_1111) << 3);
   }
 }

@@ -108,3 +108,32 @@ describe('damage is named', () => {
     expect(() => read('q', 1, 1)).toThrow('tensor q is stored as I32');
   });
 });
+
+describe('16-bit values as they are stored', () => {
+  const two = { a: tensor('BF16', [2, 2], 0, 8), b: tensor('BF16', [1], 8, 10) };
+  const data = bytes(0x3f80, 0xc000, 0x7f7f, 0x0001, 0x4000);
+
+  test('come over bit by bit, at any alignment, in their own format only', () => {
+    write(two, data, { pad: 1 });
+    const source = openSafetensors(folder);
+    const target = new Uint16Array(2);
+    const part = { rows: 2, columns: 2, first: 1 };
+    expect(source.readHalves?.('a', { ...part, type: 'float16' }, target)).toBe(false);
+    expect([...target]).toEqual([0, 0]);
+    expect(source.readHalves?.('a', { ...part, type: 'bfloat16' }, target)).toBe(true);
+    expect([...target]).toEqual([0x7f7f, 0x0001]);
+    expect(() => source.readHalves?.('a', { ...part, first: 2, type: 'bfloat16' }, target)).toThrow('beyond the end');
+    source.close();
+  });
+
+  test('the format is that of all weights, or none', () => {
+    write(two, data);
+    const whole = openSafetensors(folder);
+    expect(whole.storedAs).toBe('bfloat16');
+    whole.close();
+    write({ a: tensor('BF16', [2, 2], 0, 8), b: tensor('F16', [1], 8, 10) }, data);
+    const mixed = openSafetensors(folder);
+    expect(mixed.storedAs).toBeNull();
+    mixed.close();
+  });
+});
