@@ -110,9 +110,9 @@ export function engineConfig(
   settings: Pick<Settings<EngineFlag>, 'text' | 'integer' | 'fraction' | 'oneOf' | 'boolean' | 'label'>,
   ttftMs: number | null,
 ): EngineConfig {
-  const maxNumSeqs = settings.integer('max-num-seqs', 1, 4096);
-  const maxNumBatchedTokens = settings.integer('max-num-batched-tokens', 1, 1_000_000);
-  if (maxNumBatchedTokens < maxNumSeqs) {
+  const maxNumSeqs = orNull(settings.integer('max-num-seqs', 0, 4096));
+  const maxNumBatchedTokens = orNull(settings.integer('max-num-batched-tokens', 0, 1_000_000));
+  if (maxNumSeqs !== null && maxNumBatchedTokens !== null && maxNumBatchedTokens < maxNumSeqs) {
     const least = `${maxNumSeqs}, as every sequence that runs needs a token of the step: lower ${settings.label('max-num-seqs')} or raise it`;
     throw new ConfigError(
       `${settings.label('max-num-batched-tokens')} is "${maxNumBatchedTokens}": it must be at least ${least}`,

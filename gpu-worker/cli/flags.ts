@@ -62,8 +62,18 @@ export const ENGINE_FLAGS = {
     fallback: '',
   },
   'max-model-len': { env: 'MILLRACE_MAX_MODEL_LEN', help: 'longest prompt + output, tokens', fallback: '4096' },
-  'max-num-seqs': { env: 'MILLRACE_MAX_NUM_SEQS', help: 'sequences that run at once', fallback: '32' },
-  'max-num-batched-tokens': { env: 'MILLRACE_MAX_NUM_BATCHED_TOKENS', help: 'token budget of a step', fallback: '512' },
+  'max-num-seqs': {
+    env: 'MILLRACE_MAX_NUM_SEQS',
+    help: 'sequences that run at once',
+    fallback: '0',
+    shown: '32, on a GPU 256',
+  },
+  'max-num-batched-tokens': {
+    env: 'MILLRACE_MAX_NUM_BATCHED_TOKENS',
+    help: 'token budget of a step',
+    fallback: '0',
+    shown: '512, on a GPU 8192',
+  },
   mode: {
     env: 'MILLRACE_MODE',
     help: 'latency, balanced or throughput: how steps weigh running streams against prompts',

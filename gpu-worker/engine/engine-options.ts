@@ -23,12 +23,12 @@ export interface EngineOptions extends QuantizationOptions {
   readonly pruneCalibration?: string | null;
   /** Folder of quantized weights; null or left out: they are not kept. */
   readonly quantizationCache?: string | null;
-  /** Sequences that run at once. */
-  readonly maxNumSeqs: number;
+  /** Sequences that run at once; null = the device's default. */
+  readonly maxNumSeqs: number | null;
   /** Longest prompt + output, tokens; lowered to what the model was made for. */
   readonly maxModelLen: number;
-  /** Token budget of a step. */
-  readonly maxNumBatchedTokens: number;
+  /** Token budget of a step; null = the device's default. */
+  readonly maxNumBatchedTokens: number | null;
   /** Share of the memory that weights and KV cache may take, 0 to 1. */
   readonly memoryUtilization: number;
   /** Tokens of KV cache; null = what the memory allows. */

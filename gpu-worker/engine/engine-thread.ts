@@ -2,6 +2,8 @@
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { layersToKeep } from '../evaluate/evaluate.ts';
 import type { PruneProgress } from '../evaluate/prune.ts';
+import { chooseDevice } from '../model/choose-device.ts';
+import { stepSizes } from '../model/device.ts';
 import { openModel } from '../model/load.ts';
 import { TokenBytes } from '../text/detokenizer.ts';
 import { Engine } from './engine.ts';
@@ -26,10 +28,13 @@ class EngineThread {
     const begin = performance.now();
     this.#port = port;
     this.#clock = new StepClock(clock);
-    const { policy, maxNumBatchedTokens: maxStepTokens, ...model } = options;
+    const device = chooseDevice(options.device ?? 'cpu');
+    const { maxNumSeqs, maxNumBatchedTokens: maxStepTokens } = stepSizes(options, device);
+    const { policy, ...given } = options;
+    const model = { ...given, device, maxNumSeqs };
     const tokenBytes = TokenBytes.fromFolder(options.folder);
     // What can never match again needs no place to stay.
-    const cacheSlots = policy.prefixCaching ? model.maxNumSeqs : 0;
+    const cacheSlots = policy.prefixCaching ? maxNumSeqs : 0;
     let bytes: LoadingBytes = { doneBytes: 0, totalBytes: 0 };
     const onProgress = (progress: LoadingBytes) => this.#post({ type: 'loading', ...(bytes = progress) });
     const onPruning = (pruning: PruneProgress) => this.#post({ type: 'loading', ...bytes, pruning });

@@ -6,7 +6,7 @@ import { thrownBy } from '../support/thrown.ts';
 test('flags win over the environment, the environment over defaults', () => {
   const env = { MILLRACE_THREADS: '3', MILLRACE_MAX_NUM_SEQS: '7', NATS_PASSWORD: 'secret' };
   expect(readConfig(['--threads', '5'], env)).toMatchObject({
-    ...{ threads: 5, maxNumSeqs: 7, maxNumBatchedTokens: 512 },
+    ...{ threads: 5, maxNumSeqs: 7, maxNumBatchedTokens: null },
     nats: { url: 'nats://127.0.0.1:4222', user: undefined, password: 'secret' },
   });
 });
@@ -92,5 +92,5 @@ test.each([
 
 test('help lists flags with defaults and variables', () => {
   expect(readConfig(['--help'], {})).toBeNull();
-  expect(helpText()).toMatch(/--max-num-batched-tokens +token budget of a step \[512\] {2}\(MILLRACE_/);
+  expect(helpText()).toMatch(/--max-num-batched-tokens +token budget of a step \[512, on a GPU 8192\] {2}\(MILLRACE_/);
 });

@@ -6,6 +6,7 @@ import { readConfig } from '../../../gpu-worker/config.ts';
 import { startHealth } from '../../../gpu-worker/health.ts';
 import { Metrics } from '../../../gpu-worker/metrics.ts';
 import { readModelConfig } from '../../../gpu-worker/model/config.ts';
+import { stepSizes } from '../../../gpu-worker/model/device.ts';
 import { readGenerationDefaults } from '../../../gpu-worker/model/generation-config.ts';
 import { TokenBytes } from '../../../gpu-worker/text/detokenizer.ts';
 import { PromptEncoder } from '../../../gpu-worker/text/prompt.ts';
@@ -16,7 +17,8 @@ import { SimulatedRunner, type StepCosts } from './simulated-runner.ts';
 const config = readConfig(process.argv.slice(2));
 if (config === null) throw new Error('there is no help here');
 const costs = JSON.parse(process.env['STEP_COSTS'] ?? '') as StepCosts;
-const { model, maxNumSeqs, maxModelLen, maxNumBatchedTokens: maxStepTokens, policy } = config;
+const { model, maxModelLen, policy } = config;
+const { maxNumSeqs, maxNumBatchedTokens: maxStepTokens } = stepSizes(config, 'cpu');
 const { vocabSize } = readModelConfig(model);
 const tokenBytes = TokenBytes.fromFolder(model);
 // Every token shows at once, so the first one's time is that of the first text.

@@ -108,7 +108,10 @@ test.each([
   [['--prompt', 'a', '--overwrite', '--resume', '--output', 'x'], /--overwrite and --resume are both given/],
   [['--prompt', 'a', '--resume'], /--resume needs --output/],
   [['--prompt', 'a', '--repeat', '0'], /--repeat is "0": it must be an integer from 1/],
-  [['--prompt', 'a', '--max-num-batched-tokens', '8'], /--max-num-batched-tokens .* is "8": it must be at least 32/],
+  [
+    ['--prompt', 'a', '--max-num-seqs', '9', '--max-num-batched-tokens', '8'],
+    /--max-num-batched-tokens .* is "8": it must be at least 9/,
+  ],
   [['--prompt', 'a', '--nats-url', 'x'], /'--nats-url'/],
 ])('generate refuses %j', (args, message) => {
   const error = thrownBy(() => readGenerateConfig(args, {}));
