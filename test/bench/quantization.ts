@@ -1,7 +1,7 @@
 /** `npm run bench:quantization`: what rounding and pruning cost in perplexity and give in size and speed. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { evaluate, layersToKeep, type Evaluation } from '../../gpu-worker/evaluate/evaluate.ts';
 import { perplexityOf } from '../../gpu-worker/evaluate/scorer.ts';
 import { Progress } from './progress.ts';
@@ -62,7 +62,8 @@ function report(measured: readonly Measured[], options: QuantizationBenchOptions
   const figures = measured.map(({ variant, evaluation: { score, ...evaluation }, speed }) => {
     return { ...variant, ...evaluation, ...score, perplexity: perplexityOf(score), ...speed };
   });
-  console.log(JSON.stringify({ bench: 'quantization', date, machine: thisMachine(), parameters: options, figures }));
+  const parameters = { model: basename(options.model), input: basename(options.input), threads: options.threads };
+  console.log(JSON.stringify({ bench: 'quantization', date, machine: thisMachine(), parameters, figures }));
 }
 
 try {
