@@ -32,13 +32,14 @@ export interface Job extends Pick<
 }
 
 const MAX_MESSAGES = 10_000;
+const MAX_PARTS = 1000;
 /** OpenAI's default of this endpoint. */
 const DEFAULT_TEXT_TOKENS = 16;
 
 const common = {
   model: v.pipe(text, v.minLength(1, 'must not be empty'), v.maxLength(256, 'must have at most 256 characters')),
   stream: optional(flag),
-  stream_options: optional(v.strictObject({ include_usage: optional(flag) }, 'knows only `include_usage`')),
+  stream_options: optional(v.strictObject({ include_usage: optional(flag) }, 'must be an object of `include_usage`')),
   user: optional(text),
   speculation: optional(v.picklist(['off', 'auto', 'n-gram'], 'must be off, auto or n-gram')),
   cache_salt: optional(
@@ -50,16 +51,21 @@ const common = {
 
 const EMPTY_FIELDS = ['refusal', 'annotations', 'audio', 'function_call', 'tool_calls'] as const;
 const absent = v.nullish(v.null('is not supported yet; remove it'));
-const part = v.object({ type: v.literal('text', 'must be "text": other content is not supported'), text });
+const part = v.object(
+  { type: v.literal('text', 'must be "text": other content is not supported'), text },
+  'must be an object of `type` and `text`',
+);
+const parts = v.pipe(v.array(part), v.maxLength(MAX_PARTS, `must have at most ${MAX_PARTS} parts`));
+const contentText = v.string('must be a string or a list of text parts');
 const message = v.strictObject(
   {
     role: v.picklist(['system', 'developer', 'user', 'assistant'], 'must be system, developer, user or assistant'),
-    content: v.union([text, v.pipe(v.array(part), v.maxLength(1000))], 'must be a string or a list of text parts'),
-    name: optional(v.pipe(text, v.maxLength(64))),
+    content: v.lazy((input) => (Array.isArray(input) ? parts : contentText)),
+    name: optional(v.pipe(text, v.maxLength(64, 'must have at most 64 characters'))),
     // SDKs send an answer's message back whole, empty fields included.
     ...Object.fromEntries(EMPTY_FIELDS.map((field) => [field, absent])),
   },
-  'has a field that is not supported',
+  'must be an object of `role` and `content`',
 );
 
 const chatSchema = v.object({
@@ -87,16 +93,16 @@ const chatSchema = v.object({
   ),
 });
 
+const PROMPT_FORMS =
+  'must be one string that is not empty, or one list of token ids; send several prompts as several requests';
+const filledText = v.pipe(text, v.minLength(1, PROMPT_FORMS));
+
 const textSchema = v.object({
   ...common,
   ...textLogprobFields,
   prompt: v.union(
-    [
-      v.pipe(text, v.minLength(1)),
-      v.pipe(v.array(tokenId), v.minLength(1)),
-      v.strictTuple([v.pipe(text, v.minLength(1))]),
-    ],
-    'must be one string that is not empty, or one list of token ids; send several prompts as several requests',
+    [filledText, v.pipe(v.array(tokenId), v.minLength(1, PROMPT_FORMS)), v.strictTuple([filledText])],
+    PROMPT_FORMS,
   ),
 });
 
@@ -160,8 +166,7 @@ function parse<T extends v.ObjectSchema<v.ObjectEntries, undefined>>(schema: T, 
   }
   for (const [name, value] of Object.entries(body)) {
     if (value === null || Object.hasOwn(schema.entries, name) || IGNORED.has(name)) continue;
-    const shown = name.slice(0, 64);
-    throw new MillraceError('unsupported_parameter', `\`${shown}\` is not supported; remove it.`, { param: shown });
+    throw unsupported(name.slice(0, 64));
   }
   const parsed = v.safeParse(schema, body, { abortEarly: true });
   if (parsed.success) return parsed.output;
@@ -170,7 +175,12 @@ function parse<T extends v.ObjectSchema<v.ObjectEntries, undefined>>(schema: T, 
   if (issue.input === undefined) {
     throw new MillraceError('missing_required_parameter', `\`${param}\` is missing.`, { param });
   }
+  if (issue.type === 'strict_object' && issue.expected === 'never') throw unsupported(param);
   throw new MillraceError('invalid_value', `\`${param}\` ${issue.message}.`, { param });
+}
+
+function unsupported(param: string): MillraceError {
+  return new MillraceError('unsupported_parameter', `\`${param}\` is not supported; remove it.`, { param });
 }
 
 /** OpenAI's spelling: `messages[2].content`. */

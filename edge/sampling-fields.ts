@@ -7,6 +7,7 @@ import { flag, optional, text, tokenId, within } from './fields.ts';
 const limits = SAMPLING_LIMITS;
 const TOKEN_ID = /^(0|[1-9]\d{0,9})$/;
 
+const STOP_FORMS = `must be a string of 1 to ${limits.maxStopLength} characters, or at most ${limits.maxStops} of them`;
 const stopText = v.pipe(
   text,
   v.minLength(1, 'must not be empty'),
@@ -34,12 +35,7 @@ export const samplingFields = {
   seed: optional(within(Number.MIN_SAFE_INTEGER, Number.MAX_SAFE_INTEGER, 'an integer')),
   max_tokens: optional(within(1, limits.maxTokens, 'an integer')),
   min_tokens: optional(within(0, limits.maxTokens, 'an integer')),
-  stop: optional(
-    v.union(
-      [stopText, v.pipe(v.array(stopText), v.maxLength(limits.maxStops))],
-      `must be a string of 1 to ${limits.maxStopLength} characters, or at most ${limits.maxStops} of them`,
-    ),
-  ),
+  stop: optional(v.union([stopText, v.pipe(v.array(stopText), v.maxLength(limits.maxStops, STOP_FORMS))], STOP_FORMS)),
   stop_token_ids: optional(
     v.pipe(
       v.array(tokenId, 'must be a list of token ids'),

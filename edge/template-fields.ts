@@ -7,9 +7,10 @@ const MAX_VALUES = 16;
 const NAME = /^[A-Za-z_]\w{0,63}$/;
 const EFFORTS = ['none', 'minimal', 'low', 'medium', 'high', 'xhigh'] as const;
 
+const VALUE_FORMS = 'must be true, false, a number or a string of at most 1024 characters';
 const value = v.union(
-  [v.boolean(), v.pipe(v.number(), v.finite()), v.pipe(text, v.maxLength(1024))],
-  'must be true, false, a number or a string of at most 1024 characters',
+  [v.boolean(), v.pipe(v.number(), v.finite(VALUE_FORMS)), v.pipe(text, v.maxLength(1024, VALUE_FORMS))],
+  VALUE_FORMS,
 );
 
 export const templateFields = {
