@@ -16,7 +16,7 @@ const HELP = `npm run bench:gpu -- [flags]
   --batches   of the decode steps, by comma [1,16,64,256,1024]
   --graphs    CUDA graphs: true or false [true]
   --layers    of the model [32]
-  --only      decode, throughput, long or first, by comma [all]
+  --only      decode, throughput, long, first or int4, by comma [all]
   --dollars   an hour of this GPU, for the cost per million output tokens [3]`;
 
 const { values } = parseArgs({
@@ -26,7 +26,7 @@ const { values } = parseArgs({
     batches: { type: 'string', default: '1,16,64,256,1024' },
     graphs: { type: 'string', default: 'true' },
     layers: { type: 'string', default: '32' },
-    only: { type: 'string', default: 'decode,throughput,long,first' },
+    only: { type: 'string', default: 'decode,first,throughput,long,int4' },
     dollars: { type: 'string', default: '3' },
     help: { type: 'boolean', short: 'h' },
   },
@@ -56,7 +56,7 @@ function main(): void {
   const begin = performance.now();
   const runner = openCudaRunner(config, source, {
     ...{ maxNumSeqs: 1024, maxModelLen: 2048, maxStepTokens: 8192, kvCacheTokens: null },
-    ...{ kv, graphs: values.graphs === 'true', quantized: quantizedSource(values.weights) },
+    ...{ kv, graphs: values.graphs === 'true', ...rounded(values.weights) },
   });
   const openSeconds = (performance.now() - begin) / 1000;
   show(`opened in ${openSeconds.toFixed(1)} s: ${JSON.stringify(runner.info.kv)}`);
@@ -83,7 +83,18 @@ function main(): void {
     show(JSON.stringify(figure));
   }
   runner.dispose();
-  print({ decodes, throughputs, firstTokenMs, openSeconds }, config);
+  const int4 = wants('int4') ? measureInt4(config) : null;
+  print({ decodes, throughputs, firstTokenMs, openSeconds, int4 }, config);
+}
+
+/** What a single stream reaches with int4 layers: a server for one. */
+function measureInt4(config: ReturnType<typeof llama8b>): DecodeFigure {
+  const limits = { maxNumSeqs: 1, maxModelLen: 2048, maxStepTokens: 2048, kvCacheTokens: null };
+  const rounded = { quantized: randomCodes(4), quantization: 'int4 b32' };
+  const runner = openCudaRunner(config, randomHalves(), { ...limits, ...rounded });
+  const figure = new GpuBench(runner).decode(1, { context: CONTEXT, steps: 40 });
+  runner.dispose();
+  return figure;
 }
 
 interface Measured {
@@ -91,10 +102,11 @@ interface Measured {
   readonly throughputs: readonly ThroughputFigure[];
   readonly firstTokenMs: number | null;
   readonly openSeconds: number;
+  readonly int4: DecodeFigure | null;
 }
 
 function print(
-  { decodes, throughputs, firstTokenMs, openSeconds }: Measured,
+  { decodes, throughputs, firstTokenMs, openSeconds, int4 }: Measured,
   config: ReturnType<typeof llama8b>,
 ): void {
   const dollars = Number(values.dollars);
@@ -130,6 +142,16 @@ function print(
   });
   if (firstTokenMs !== null)
     add('first token, 16 in', `${firstTokenMs.toFixed(2)} ms`, '≤ 12', verdict(firstTokenMs <= 12), '');
+  if (int4 !== null) {
+    const rate = int4.tokensPerSecond;
+    add(
+      'int4, batch 1',
+      `${Math.round(rate)} tok/s`,
+      '≥ 315',
+      verdict(rate >= 315),
+      `${int4.stepMs.toFixed(2)} ms; vLLM 205, fp8 282`,
+    );
+  }
   add('open, random weights', `${openSeconds.toFixed(1)} s`, '', '', '');
   const columns = ['measure', 'figure', 'must', '', 'beside it'].map((title) => ({ title, align: 'left' }) as const);
   console.log(`\n${gpuName()}; musts and vLLM's figures are of one H200\n\n${formatTable(columns, rows)}\n`);
@@ -143,13 +165,15 @@ function print(
       throughputs,
       firstTokenMs,
       openSeconds,
+      int4,
     }),
   );
 }
 
-function quantizedSource(weights: string): QuantizedSource {
-  if (weights === 'none') return () => null;
-  if (weights === 'int4' || weights === 'int8') return randomCodes(weights === 'int4' ? 4 : 8);
+function rounded(weights: string): { quantized?: QuantizedSource; quantization?: string } {
+  if (weights === 'none') return {};
+  if (weights === 'int4' || weights === 'int8')
+    return { quantized: randomCodes(weights === 'int4' ? 4 : 8), quantization: weights };
   throw new Error(`--weights is "${weights}": none, int8 or int4`);
 }
 

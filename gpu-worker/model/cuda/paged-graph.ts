@@ -118,13 +118,14 @@ class PagedParts extends StandardParts implements DecoderParts {
     this.#headNorms = null;
     const gammas = norms === null ? [NONE, NONE] : [this.#matrix(norms.query), this.#matrix(norms.key)];
     const { rope } = attentionOf(this.config, layer);
+    const packed = rope !== null && rope.dims < headDim ? this.#turnable(qkv, rope) : qkv;
     const lengths = ['cumulative', 'past', 'block_table'];
     const attended = this.graph.fresh();
     this.graph.node({
       op: 'PagedAttention',
       domain: 'com.microsoft',
       inputs: [
-        qkv,
+        packed,
         NONE,
         NONE,
         ...caches,
@@ -216,15 +217,23 @@ class PagedParts extends StandardParts implements DecoderParts {
     );
   }
 
-  /** Cosines and sines [positions, rotated dimensions / 2]. */
+  /** The packed projection with the dimensions of queries and keys where a kernel that turns whole heads wants them. */
+  #turnable(qkv: Value, rope: Rope): Value {
+    const order = this.graph.int64('dimension_order', dimensionOrder(this.config, rope.dims));
+    return this.graph.node({ op: 'Gather', inputs: [qkv, order], attributes: { axis: 1 } });
+  }
+
+  /** Cosines and sines [positions, headDim / 2]. */
   #rotary(rope: Rope | null): readonly Value[] {
     if (rope === null) return [NONE, NONE];
     const { maxModelLen } = this.#options;
     const kind = this.config.attention.findIndex((attention) => attention.rope === rope);
     return (['cos', 'sin'] as const).map((part) => {
       const name = `${part}.${kind}`;
-      const values = (): Float32Array => rotaryTables(rope, maxModelLen)[part];
-      return this.#external(name, this.#weights.constant(name, [maxModelLen, rope.dims / 2], values));
+      const half = this.config.headDim / 2;
+      // What is not turned is turned by nothing.
+      const values = () => widened(rotaryTables(rope, maxModelLen)[part], { from: rope.dims / 2, to: half, part });
+      return this.#external(name, this.#weights.constant(name, [maxModelLen, half], values));
     });
   }
 
@@ -262,4 +271,36 @@ function attentionOf(config: ModelConfig, layer: number): LayerAttention {
   const attention = config.attention[layer];
   if (attention === undefined) throw new RangeError(`the model has no layer ${layer}`);
   return attention;
+}
+
+/**
+ * Column of the packed projection that comes to each place. A kernel turns dimension i of a head with i + headDim / 2,
+ * the model i with i + dims / 2 for the first `dims`: queries and keys in the same other order give the same products.
+ */
+export function dimensionOrder(
+  { heads, kvHeads, headDim }: Pick<ModelConfig, 'heads' | 'kvHeads' | 'headDim'>,
+  dims: number,
+): readonly number[] {
+  const [half, turned] = [headDim / 2, dims / 2];
+  const head = Array.from({ length: headDim }, (_, place) => {
+    const [side, i] = [Math.floor(place / half), place % half];
+    return i < turned ? side * turned + i : dims + side * (half - turned) + (i - turned);
+  });
+  const values = Array.from({ length: kvHeads * headDim }, (_, i) => (heads + kvHeads) * headDim + i);
+  const queriesAndKeys = Array.from({ length: heads + kvHeads }, (_, i) => head.map((from) => i * headDim + from));
+  return [...queriesAndKeys.flat(), ...values];
+}
+
+/** [positions, from] → [positions, to], with cosines of 1 and sines of 0 behind. */
+function widened(
+  table: Float32Array,
+  { from, to, part }: { from: number; to: number; part: 'cos' | 'sin' },
+): Float32Array {
+  if (from === to) return table;
+  const positions = table.length / from;
+  const wide = new Float32Array(positions * to).fill(part === 'cos' ? 1 : 0);
+  for (let position = 0; position < positions; position++) {
+    wide.set(table.subarray(position * from, (position + 1) * from), position * to);
+  }
+  return wide;
 }

@@ -14,11 +14,3 @@ test.skipIf(hasGpu)('auto is the CPU, and cuda says in one line what is missing'
   expect(open).toThrow(/^no GPU can be used: .*(libcudart\.so\.13|driver).*--device cpu/);
   expect(open).not.toThrow('\n');
 });
-
-test('heads rotated in part are refused before anything is opened', () => {
-  const folder = fixture('families/phi4-partial-window');
-  const options = { maxNumSeqs: 2, maxModelLen: 64, maxStepTokens: 64, kvCacheTokens: null, threads: 1 } as const;
-  expect(() => openModel({ ...options, folder, quantization: 'none', device: 'cuda' })).toThrow(
-    'partial_rotary_factor',
-  );
-});

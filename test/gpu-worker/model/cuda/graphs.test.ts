@@ -3,7 +3,7 @@ import { readdirSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { readModelConfig } from '../../../../gpu-worker/model/config.ts';
 import { greedyDrawGraph, mixedDrawGraph } from '../../../../gpu-worker/model/cuda/draw-graphs.ts';
-import { pagedGraph } from '../../../../gpu-worker/model/cuda/paged-graph.ts';
+import { dimensionOrder, pagedGraph } from '../../../../gpu-worker/model/cuda/paged-graph.ts';
 import type { PagedWeights } from '../../../../gpu-worker/model/cuda/paged-graph.ts';
 import { Memory } from '../../../../gpu-worker/model/runtime/memory.ts';
 import type { ElementType } from '../../../../gpu-worker/model/runtime/ort-api.ts';
@@ -35,6 +35,29 @@ test.each(MODELS)('%s: the graph is sound, what is missing here is a CUDA kernel
     const { model, initializers } = pagedGraph(options, emptyWeights('bfloat16'));
     expect(() => new Session(model, { threads: 1, initializers })).toThrow(/Could not find an implementation for/);
   }
+});
+
+test('heads turned in part: the reordered dimensions give the same products', () => {
+  const [shape, dims] = [{ heads: 2, kvHeads: 1, headDim: 16 }, 12];
+  const order = dimensionOrder(shape, dims);
+  expect(order.toSorted((a, b) => a - b)).toEqual([...order.keys()]);
+  // Values stay where they are.
+  expect(order.slice(48)).toEqual(Array.from({ length: 16 }, (_, i) => 48 + i));
+  const random = Array.from({ length: 64 }, (_, i) => Math.sin(i * i));
+  const turn = (head: readonly number[], position: number, { pairs, apart }: { pairs: number; apart: number }) => {
+    const out = [...head];
+    for (let i = 0; i < pairs; i++) {
+      const [a = 0, b = 0] = [head[i], head[i + apart]];
+      const angle = position / 100 ** (i / 6);
+      [out[i], out[i + apart]] = [a * Math.cos(angle) - b * Math.sin(angle), a * Math.sin(angle) + b * Math.cos(angle)];
+    }
+    return out;
+  };
+  const dot = (a: readonly number[], b: readonly number[]) => a.reduce((sum, each, i) => sum + each * (b[i] ?? 0), 0);
+  const product = (packed: readonly number[], how: { pairs: number; apart: number }) =>
+    dot(turn(packed.slice(0, 16), 7, how), turn(packed.slice(32, 48), 3, how));
+  const moved = order.map((from) => random[from] ?? NaN);
+  expect(product(moved, { pairs: 6, apart: 8 })).toBeCloseTo(product(random, { pairs: 6, apart: 6 }), 12);
 });
 
 test('with rounded layers the graph is sound as well', () => {
