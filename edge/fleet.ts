@@ -97,8 +97,13 @@ export class Fleet {
         refusal = new MillraceError(code, message, { param, retryAfterMs });
       } catch (error) {
         if (error instanceof NoResponders) this.#registry.forget(worker);
-        // The reply may be lost and the request running: its worker must not work for nobody.
-        else void this.cancel(worker, submit.id);
+        else {
+          // The reply may be lost and the request running: its worker must not work for nobody.
+          void this.cancel(worker, submit.id);
+          refusal = new MillraceError('slow_down', 'The worker is too busy to answer. Try again shortly.', {
+            retryAfterMs: SUBMIT_TIMEOUT_MS,
+          });
+        }
       }
       this.#live.delete(submit.id);
       this.#router.refused(lookup, worker, n);

@@ -100,6 +100,17 @@ describe('fencing', () => {
   });
 });
 
+it('a worker that lives but answers no submit in time is busy, not gone: 429, and it is told to drop the request', async () => {
+  worker.mute = true;
+  await expect(submit()).rejects.toMatchObject({ code: 'slow_down', retryAfterMs: 2000 });
+  await until(() => worker.heard('cancel') === 1);
+});
+
+it('a worker that left without a word is gone', async () => {
+  await worker[Symbol.asyncDispose]();
+  await expect(submit()).rejects.toMatchObject({ code: 'no_worker' });
+});
+
 describe('several choices', () => {
   it('a hole in one of them asks for a replay from where each stands', async () => {
     const live = await submit(1, [0, 0, 0]);

@@ -12,6 +12,8 @@ export class HandWorker implements AsyncDisposable {
   epoch = 'e1';
   /** Of its replies; a worker that restarted since its last heartbeat differs. */
   admitsAs = 'e1';
+  /** Hears submits and answers none. */
+  mute = false;
   readonly submits: Submit[] = [];
   readonly controls: Control[] = [];
   readonly #nats: NatsConnection;
@@ -28,6 +30,7 @@ export class HandWorker implements AsyncDisposable {
     nats.subscribe(subjects.submit(modelKey(MODEL), worker), {
       callback: (_, message) => {
         this.submits.push(message.json<Submit>());
+        if (this.mute) return;
         const admitted = { type: 'admitted', worker, epoch: this.admitsAs, promptTokens: 1, fingerprint: 'f' };
         message.respond(JSON.stringify(admitted));
       },
