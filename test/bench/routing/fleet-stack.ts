@@ -32,7 +32,7 @@ export interface FleetOptions {
 
 export interface Fleet extends AsyncDisposable {
   readonly url: string;
-  /** Of each worker: name → value, of its /metrics. */
+  /** Of each worker, read from its /metrics. */
   metrics(): Promise<readonly WorkerMetrics[]>;
 }
 
