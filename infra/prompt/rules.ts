@@ -53,7 +53,8 @@ export const PHRASES: readonly Rule[] = [
   [/\bmake use of\b/gi, 'use'],
   [/\bmakes use of\b/gi, 'uses'],
   [/\b(?:a|the) (?:wide|broad) (?:range|variety) of\b/gi, 'many'],
-  [/\bto the best of your (?:ability|abilities|knowledge)\b ?/gi, ''],
+  [/^to the best of your (?:ability|abilities|knowledge),? /i, ''],
+  [/,? to the best of your (?:ability|abilities|knowledge)\b/gi, ''],
   [/,? (?:at all times|whenever possible|if at all possible|as much as possible)(?=[.!]?$)/gi, ''],
   [new RegExp(`^(you are )an? (?:(?:${PRAISE})(?:,? and |, | ))+(?=[a-z])`, 'gi'), '$1a '],
 ];

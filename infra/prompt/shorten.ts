@@ -89,10 +89,17 @@ function shortSentence(sentence: string): string {
   let short = sentence;
   for (const opener of OPENERS) {
     const rest = short.replace(opener, '');
-    if (rest !== short) short = safest(short, rest.charAt(0).toUpperCase() + rest.slice(1));
+    if (rest !== short) short = safest(short, capitalized(rest));
   }
-  for (const [pattern, replacement] of PHRASES) short = safest(short, article(short.replace(pattern, replacement)));
+  for (const [pattern, replacement] of PHRASES) {
+    const next = article(short.replace(pattern, replacement));
+    short = safest(short, /^\p{Lu}/u.test(short) ? capitalized(next) : next);
+  }
   return short;
+}
+
+function capitalized(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
 /** `next`, unless something protected would go. */

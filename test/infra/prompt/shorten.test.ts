@@ -12,6 +12,11 @@ describe('what goes', () => {
     ['It is very important to remember that you must always ask first.', 'Always ask first.'],
     ['Your main task is to answer questions.', 'Answer questions.'],
     ['Make sure to ask for the name in order to find the order.', 'Ask for the name to find the order.'],
+    ['In order to help, ask first.', 'To help, ask first.'],
+    [
+      'To the best of your ability, answer. Answer in French to the best of your knowledge.',
+      'Answer. Answer in French.',
+    ],
     ['- Ask first.\n- Please always ask first!\n- Answer then.', '- Ask first.\n- Answer then.'],
     ['Be brief. Ask first. You should always ask first.', 'Be brief. Ask first.'],
     ['Ask first.   \n\n\n\nAnswer then.', 'Ask first.\n\nAnswer then.'],
