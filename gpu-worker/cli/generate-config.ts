@@ -74,8 +74,14 @@ function paramsOf(settings: GenerateSettings): GenerationParams {
 function valueOf(settings: GenerateSettings, name: keyof typeof SAMPLING_FLAGS): unknown {
   if (name === 'ignore-eos') return settings.boolean(name);
   if (name === 'stop') return settings.list(name);
-  if (name === 'stop-token-ids') return settings.text(name).split(',').map(toNumber);
-  return toNumber(settings.text(name));
+  if (name === 'stop-token-ids') return settings.text(name).split(',').map(numberOrText);
+  return numberOrText(settings.text(name));
+}
+
+/** What is no number is refused later, in its own words. */
+function numberOrText(text: string): number | string {
+  const value = toNumber(text);
+  return Number.isNaN(value) ? text : value;
 }
 
 export function generateHelp(): string {

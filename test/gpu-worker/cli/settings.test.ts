@@ -99,8 +99,8 @@ test.each([
   [[], /nothing to generate from: give --prompt or --input/],
   [['--prompt', 'a', '--input', 'b'], /--input and --prompt are both given/],
   [['--prompt', 'a', '--temperature', '3'], /^ConfigError: --temperature must be at most 2/],
-  [['--prompt', 'a', '--temperature', 'hot'], /^ConfigError: --temperature must be a number/],
-  [['--prompt', 'a', '--stop-token-ids', '3,x'], /^ConfigError: --stop-token-ids must be a number/],
+  [['--prompt', 'a', '--temperature', 'hot'], /^ConfigError: --temperature must be a number, not "hot"/],
+  [['--prompt', 'a', '--stop-token-ids', '3,x'], /^ConfigError: --stop-token-ids must be a number, not "x"/],
   [
     ['--prompt', 'a', '--min-tokens', '9', '--max-tokens', '3'],
     /^ConfigError: --min-tokens is 9, above the limit of 3/,
