@@ -48,7 +48,8 @@ export const HELP = `npm run bench:peers [-- options]
   --help
 
 One model with the shape of Qwen2.5-0.5B and random weights, the same in every system, each in a process of its own.
-About 15 minutes on two cores, and two more the first time, when the models are written (4 GB of disk).
+About 10 minutes on two quiet cores, and four more the first time: npm ci (1.2 GB), models (2.5 GB). A busy machine
+slows node-llama-cpp most, whose threads wait for each other: nothing else may run.
 Output: a table, then one line of JSON.`;
 
 /** Null: help was asked for. Throws with the option's name and the fix. */
