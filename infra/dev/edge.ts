@@ -16,6 +16,9 @@ const WRANGLER = { command: process.execPath, program: join(ROOT, 'node_modules/
 /** wrangler looks up hosts of its maker; the dev stack needs none of them. */
 const QUIET = { WRANGLER_SEND_METRICS: 'false', CLOUDFLARE_CF_FETCH_ENABLED: 'false', CI: 'true' };
 
+/** Of the key that the stack prints. */
+export const DEV_TENANT = 'dev';
+
 export interface EdgeState {
   /** Holds the local database and Durable Objects; survives restarts of the edge. */
   readonly folder: string;
@@ -46,7 +49,7 @@ export interface EdgeOptions {
   readonly preferredPort?: number;
   /** More bindings, e.g. limits. */
   readonly vars?: Readonly<Record<string, string>>;
-  /** More keys than the one of tenant `dev`. */
+  /** More keys than the one of DEV_TENANT. */
   readonly keys?: (pepper: string) => Promise<readonly SeededKey[]>;
   readonly onLine?: (line: string) => void;
   /** As soon as the process exists, before it is ready. */
@@ -60,7 +63,7 @@ export interface EdgeProcess extends AsyncDisposable {
   readonly state: EdgeState;
 }
 
-/** Bundles the Worker, migrates a local database, then starts workerd with a key of tenant `dev`. */
+/** Bundles the Worker, migrates a local database, then starts workerd with a key of DEV_TENANT. */
 export async function startEdge(options: EdgeOptions): Promise<EdgeProcess> {
   return runEdge(await prepareEdge(options), options.onLine, options.onChild);
 }
@@ -85,7 +88,7 @@ async function prepareEdge(options: EdgeOptions): Promise<EdgeState> {
       KEY_PEPPER: pepper,
       ...vars,
     },
-    seed: [{ ...minted, tenant: 'dev' }, ...(await keys(pepper))].map(seedKey),
+    seed: [{ ...minted, tenant: DEV_TENANT }, ...(await keys(pepper))].map(seedKey),
   };
   const configFile = join(folder, 'edge.json');
   writeFileSync(configFile, JSON.stringify(config), { mode: 0o600 });

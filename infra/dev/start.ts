@@ -1,28 +1,13 @@
-/** `npm start`: nats-server, a worker with the embedded model and the edge on workerd, until Ctrl-C. */
+/** `npm start`: nats-server, a worker and the edge on workerd, until Ctrl-C. */
 import { rmSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
 import { untilReady, type Child } from './child.ts';
-import { startEdge, type EdgeProcess } from './edge.ts';
+import { DEV_TENANT, startEdge, type EdgeProcess } from './edge.ts';
 import { startNats, type NatsServer } from './nats.ts';
+import { readStartOptions, startHelp, type StartOptions } from './start-options.ts';
 import { startWorker } from './worker.ts';
 
-const HELP = `npm start [-- options]
-  --model <folder>   Hugging Face folder to serve   [models/millrace-mini]
-  --port <number>    first port to try for the edge [8787]
-  --verbose          print everything the parts print
-  --help
-
-With NATS_URL, NATS_WS_URL, NATS_USER and NATS_PASSWORD set, that server is used and none is started.`;
-
-const { values } = parseArgs({
-  options: {
-    model: { type: 'string', default: fileURLToPath(new URL('../../models/millrace-mini', import.meta.url)) },
-    port: { type: 'string', default: '8787' },
-    verbose: { type: 'boolean', default: false },
-    help: { type: 'boolean', default: false },
-  },
-});
+const options = read();
 
 type Nats = Pick<NatsServer, 'url' | 'wsUrl' | 'worker' | 'gateway'>;
 
@@ -33,9 +18,21 @@ const folder = fileURLToPath(new URL(`../../.wrangler/start-${process.pid}`, imp
 let ending = false;
 let lastSignalMs = Number.NEGATIVE_INFINITY;
 
+function read(): StartOptions {
+  try {
+    const given = readStartOptions(process.argv.slice(2), process.env);
+    if (given !== null) return given;
+    console.log(startHelp());
+    return process.exit(0);
+  } catch (error) {
+    console.error(error instanceof Error ? error.message : String(error));
+    return process.exit(2);
+  }
+}
+
 function printer(name: string): (line: string) => void {
   return (line) => {
-    if (values.verbose || /error|warn|fatal/i.test(line)) console.log(`[${name}] ${line}`);
+    if (options.verbose || /error|warn|fatal/i.test(line)) console.log(`[${name}] ${line}`);
   };
 }
 
@@ -103,9 +100,15 @@ async function main(): Promise<void> {
   const bus = await nats();
   progress('worker (loads the model) and edge (workerd) …');
   const [worker, edge] = await Promise.all([
-    startWorker({ nats: bus, model: values.model, onLine: printer('worker'), onChild: watch('worker') }),
+    startWorker({
+      nats: bus,
+      model: options.model,
+      flags: options.workerFlags,
+      onLine: printer('worker'),
+      onChild: watch('worker'),
+    }),
     startEdge({
-      ...{ nats: bus, folder, preferredPort: Number(values.port) },
+      ...{ nats: bus, folder, preferredPort: options.port },
       ...{ onLine: printer('edge'), onChild: watch('edge') },
     }),
   ]);
@@ -114,6 +117,7 @@ async function main(): Promise<void> {
   console.log(`
   URL       ${edge.url}/v1
   API key   ${edge.apiKey}
+  tenant    ${DEV_TENANT}
   model     ${model}
   metrics   ${worker.url}/metrics
 
@@ -125,9 +129,5 @@ async function main(): Promise<void> {
 `);
 }
 
-if (values.help) {
-  console.log(HELP);
-} else {
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, onSignal);
-  await main().catch((error: unknown) => fail(error instanceof Error ? error.message : String(error)));
-}
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, onSignal);
+await main().catch((error: unknown) => fail(error instanceof Error ? error.message : String(error)));
