@@ -73,7 +73,8 @@ function readPrompt(file: string): string {
   try {
     text = new TextDecoder('utf-8', { fatal: true }).decode(readFileSync(file === '-' ? 0 : file)).trim();
   } catch (error) {
-    return fail(`${file} cannot be read as UTF-8 text: ${error instanceof Error ? error.message : String(error)}`);
+    const reason = error instanceof Error ? error.message : String(error);
+    return fail(`${file} cannot be read as UTF-8 text: ${reason.replace(/^ENOENT.*/, 'there is no such file')}`);
   }
   const bytes = Buffer.byteLength(text);
   if (bytes === 0) fail(`${file} is empty.`);
@@ -109,7 +110,8 @@ function printDiff({ text, short }: Pick<PromptRow, 'text' | 'short'>): void {
 async function add(file: string | undefined): Promise<void> {
   const { tenant } = values;
   if (file === undefined) fail('add needs a file: npm run prompt -- add system.txt --tenant <id>');
-  if (tenant === undefined) fail('add needs --tenant <id>: the tenant whose keys send this prompt.');
+  if (tenant === undefined)
+    fail('add needs --tenant <id>: the tenant whose keys send this prompt, as `npm start` prints it.');
   if (!SUBJECT_TOKEN.test(tenant)) fail(`--tenant ${tenant} must have letters, digits, _ and -, at most 64.`);
   const name = values.name ?? (file === '-' ? 'prompt' : basename(file, extname(file)));
   if (name === '' || name.length > MAX_NAME_CHARS) fail(`--name must have 1 to ${MAX_NAME_CHARS} characters.`);

@@ -219,9 +219,12 @@ test('remove asks; then the id is refused', async () => {
 test('what is wrong is told with the fix', async () => {
   const other = join(folder, 'other.txt');
   const wrong: readonly (readonly [args: readonly string[], message: string])[] = [
-    [['add', file], 'add needs --tenant <id>'],
+    [['add', file], 'add needs --tenant <id>: the tenant whose keys send this prompt, as `npm start` prints it'],
     [['add', file, '--tenant', 'a.b'], '--tenant a.b must have letters, digits, _ and -'],
-    [['add', join(folder, 'none.txt'), '--tenant', 'dev'], 'none.txt cannot be read as UTF-8 text'],
+    [
+      ['add', join(folder, 'none.txt'), '--tenant', 'dev'],
+      'none.txt cannot be read as UTF-8 text: there is no such file',
+    ],
     [['add', other, '--tenant', 'dev'], 'other.txt has 20001 bytes; a registered prompt may have 20000.'],
     [['show'], 'Which prompt?'],
     [['remove', 'pr_0', '--yes'], 'There is no prompt pr_0'],
