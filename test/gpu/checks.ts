@@ -40,7 +40,6 @@ const ALLOWED_FP8 = 0.1;
 const MAX_MARGIN = 0.5;
 const CHUNKS = [7, 1000];
 const ALONE = 8;
-const CAPACITY = 1024;
 
 /** fp8 only where it is to be had. */
 export function formatsOf({ folder }: GoldenModel): readonly Format[] {
@@ -71,11 +70,20 @@ export function checkModel(model: GoldenModel, format: Format): ModelChecks {
 function open(model: GoldenModel, format: Format, graphs: boolean): ModelRunner {
   const source = openSafetensors(model.folder);
   try {
-    const limits = { maxNumSeqs: 64, maxModelLen: CAPACITY, maxStepTokens: 4096, kvCacheTokens: 72 * 1024 };
+    // As long as what transformers was asked for: LongRoPE's tables depend on it.
+    const limits = { maxNumSeqs: 64, maxModelLen: longestOf(model), maxStepTokens: 4096, kvCacheTokens: 72 * 1024 };
     return openCudaRunner(readModelConfig(model.folder), source, { ...limits, ...format, graphs });
   } finally {
     source.close();
   }
+}
+
+function longestOf({ logits, tokens }: GoldenModel): number {
+  const lengths = [
+    ...logits.map(({ ids }) => ids.length),
+    ...tokens.map((each) => each.prompt.length + each.expected.length),
+  ];
+  return Math.max(...lengths);
 }
 
 type Measured = Omit<ModelChecks, 'model' | 'type' | 'kv' | 'allowed' | 'error' | 'passed'>;
@@ -83,7 +91,7 @@ type Measured = Omit<ModelChecks, 'model' | 'type' | 'kv' | 'allowed' | 'error' 
 function check(model: GoldenModel, format: Format): Measured {
   const runner = open(model, format, true);
   try {
-    const driver = new PagedDriver(runner, CAPACITY);
+    const driver = new PagedDriver(runner, longestOf(model));
     const logitsError = Math.max(...CHUNKS.map((chunk) => worstError(driver, model.logits, chunk)));
     if (model.tokens.length === 0) {
       return { logitsError, equal: null, largestMargin: null, alone: null, withoutGraphs: null };
@@ -117,7 +125,7 @@ function withoutGraphs(
 ): readonly (readonly number[])[] {
   const runner = open(model, format, false);
   try {
-    return new PagedDriver(runner, CAPACITY).generate(prompts, length);
+    return new PagedDriver(runner, longestOf(model)).generate(prompts, length);
   } finally {
     runner.dispose();
   }

@@ -61,7 +61,7 @@ const NIBBLES_DEVIATION = 4.61;
 /** The matrices of layers as random codes, cut from one pool in host memory like the halves. */
 export function randomCodes(bits: 4 | 8): QuantizedSource {
   const codes = Memory.allocate(1 << 28);
-  fillRandomly(new Int32Array(codes.buffer));
+  fillRandomly(new Int32Array(codes.buffer), bits);
   const scales = Memory.allocate(1 << 26);
   const scale = (0.02 / NIBBLES_DEVIATION) * (bits === 4 ? 1 : 1 / 16);
   new Float32Array(scales.buffer).fill(scale);
@@ -83,15 +83,19 @@ export function randomCodes(bits: 4 | 8): QuantizedSource {
   };
 }
 
-function fillRandomly(words: Int32Array): void {
+function fillRandomly(words: Int32Array, bits: 4 | 8): void {
   let state = 99;
   for (let i = 0; i < words.length; i++) {
     // xorshift32 (Marsaglia): every bit is random enough.
     state ^= state << 13;
     state ^= state >>> 17;
     state ^= state << 5;
-    // Codes mean their distance from the middle: without the lowest one that has no counterpart above.
-    const set = state | (state >>> 1) | (state >>> 2) | (state >>> 3);
-    words[i] = state | ((~set & 0x1111_1111) << 3);
+    words[i] = bits === 8 ? state : withoutLowest(state);
   }
+}
+
+/** Eight codes mean their distance from the middle; the lowest of 16 has no counterpart above and would shift the mean. */
+function withoutLowest(codes: number): number {
+  const set = codes | (codes >>> 1) | (codes >>> 2) | (codes >>> 3);
+  return codes | ((~set & 0x1111_1111) << 3);
 }
