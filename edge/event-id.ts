@@ -22,5 +22,5 @@ export function parseEventId(text: string, choices: number): readonly number[] {
 }
 
 function refusal(what: string): MillraceError {
-  return new MillraceError('invalid_value', `\`offset\` ${what}.`, { param: 'offset' });
+  return new MillraceError('invalid_value', `Last-Event-ID (or \`offset\`) ${what}.`, { param: 'offset' });
 }

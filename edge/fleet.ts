@@ -1,5 +1,5 @@
 /** A gateway's view of its workers over the bus: who lives, submit, control, and what their frames say to live requests. */
-import { MillraceError } from '../shared/errors.ts';
+import { MillraceError, modelNotFound } from '../shared/errors.ts';
 import * as protocol from '../shared/protocol.ts';
 import type { FrameBatch, Heartbeat, KvEvents, Submit, SubmitReply } from '../shared/protocol.ts';
 import { modelKey, subjects } from '../shared/subjects.ts';
@@ -157,8 +157,7 @@ export class Fleet {
     const models = [...new Set(this.workers().flatMap((worker) => worker.models))];
     if (models.length === 0) return new MillraceError('no_worker', 'No worker is available. Try again shortly.');
     if (models.includes(model)) return new MillraceError('no_worker', 'No worker of this model is available.');
-    const message = `The model \`${model.slice(0, 100)}\` does not exist; GET /v1/models lists those that do.`;
-    return new MillraceError('model_not_found', message, { param: 'model' });
+    return modelNotFound(model);
   }
 
   #heartbeat(heartbeat: Heartbeat): void {

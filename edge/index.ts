@@ -1,7 +1,7 @@
 /** The Worker: routes, and what a request meets on its way, in order: id, CORS, key, limits, gateway. */
 import { Hono, type Context } from 'hono';
 import { cors } from 'hono/cors';
-import { MillraceError, toMillraceError } from '../shared/errors.ts';
+import { MillraceError, modelNotFound, toMillraceError } from '../shared/errors.ts';
 import type { Heartbeat } from '../shared/protocol.ts';
 import { authenticate, checkModel, type Principal } from './auth.ts';
 import { readJson } from './body.ts';
@@ -99,8 +99,9 @@ app.post('/v1/chat/completions', (c) => complete(c, parseChat));
 app.post('/v1/completions', (c) => complete(c, parseText));
 app.get('/v1/models', async (c) => c.json({ object: 'list', data: await models(c) }));
 app.get('/v1/models/:id{.+}', async (c) => {
-  const model = (await models(c)).find(({ id }) => id === c.req.param('id'));
-  if (model === undefined) throw new MillraceError('model_not_found', 'The model does not exist.', { param: 'model' });
+  const name = c.req.param('id');
+  const model = (await models(c)).find(({ id }) => id === name);
+  if (model === undefined) throw modelNotFound(name);
   return c.json(model);
 });
 app.get('/v1/streams/:id', (c) => {

@@ -99,3 +99,9 @@ export function toMillraceError(thrown: unknown): MillraceError {
   if (thrown instanceof MillraceError) return thrown;
   return new MillraceError('server_error', 'The server had an error while processing your request.', { cause: thrown });
 }
+
+/** No worker of the fleet serves it, or this key may not see it. */
+export function modelNotFound(model: string): MillraceError {
+  const message = `The model \`${model.slice(0, 100)}\` does not exist; GET /v1/models lists those that do.`;
+  return new MillraceError('model_not_found', message, { param: 'model' });
+}

@@ -90,7 +90,12 @@ describe('keys', () => {
     const list = (await (await call('/v1/models', key)).json()) as { data: { id: string }[] };
     expect(list.data.map(({ id }) => id)).toEqual([ALIAS]);
     expect((await call(`/v1/models/${ALIAS}`, key)).status).toBe(200);
-    expect((await call(`/v1/models/${MODEL}`, key)).status).toBe(404);
+    const hidden = await call(`/v1/models/${MODEL}`, key);
+    expect(hidden.status).toBe(404);
+    expect(((await hidden.json()) as Refusal).error).toMatchObject({
+      ...{ code: 'model_not_found', param: 'model' },
+      message: `The model \`${MODEL}\` does not exist; GET /v1/models lists those that do.`,
+    });
     const ask = (model: string) =>
       call('/v1/chat/completions', key, { method: 'POST', body: JSON.stringify({ ...chat, model }) });
     expect(await (await ask(ALIAS)).json()).toMatchObject({ model: ALIAS, usage: { completion_tokens: 2 } });

@@ -255,7 +255,8 @@ describe('faults', () => {
     const results = await asked;
     const broken = results.filter(({ done }) => !done);
     expect(broken.length).toBeGreaterThan(0);
-    for (const { error } of broken) expect(error?.code).toMatch(/worker_lost|no_worker/);
+    // slow_down: its submit was on the way, and nobody can tell a dead worker from a busy one yet.
+    for (const { error } of broken) expect(error?.code).toMatch(/worker_lost|no_worker|slow_down/);
     const begin = Date.now();
     const refused = await openai()
       .chat.completions.create({ ...chat, max_tokens: 3 } as never as OpenAI.ChatCompletionCreateParamsNonStreaming)
