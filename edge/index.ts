@@ -25,6 +25,9 @@ const EXPOSED = [
   'x-millrace-stream-id',
   'x-millrace-saved-bytes',
   'x-millrace-saved-tokens-estimate',
+  'x-millrace-queue-ms',
+  'x-millrace-prefill-ms',
+  'x-millrace-decode-ms',
   'retry-after',
   'x-should-retry',
 ];

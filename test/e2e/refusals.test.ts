@@ -144,6 +144,31 @@ describe('methods and routes', () => {
   });
 });
 
+describe('pages of other origins', () => {
+  const origin = 'https://page.example';
+  const url = () => `${stack.edge.url}/v1/chat/completions`;
+
+  test('may send the headers that SDKs send, and no others', async () => {
+    const asked = 'authorization, content-type, x-stainless-lang, x-other';
+    const headers = { origin, 'access-control-request-method': 'POST', 'access-control-request-headers': asked };
+    const response = await fetch(url(), { method: 'OPTIONS', headers });
+    expect(response.status).toBe(204);
+    const allowed = response.headers.get('access-control-allow-headers')?.split(',') ?? [];
+    expect(allowed).toEqual(expect.arrayContaining(['authorization', 'content-type', 'x-stainless-lang']));
+    expect(allowed).not.toContain('x-other');
+  });
+
+  test('may read every header of ours', async () => {
+    const headers = { ...stack.headers, origin };
+    const response = await fetch(url(), { method: 'POST', headers, body: JSON.stringify(chat) });
+    expect(response.status).toBe(200);
+    const exposed = response.headers.get('access-control-expose-headers')?.split(',') ?? [];
+    const ours = [...response.headers.keys()].filter((name) => /^x-(millrace-|request-id)/.test(name));
+    expect(ours).toContain('x-millrace-decode-ms');
+    expect(exposed).toEqual(expect.arrayContaining(ours));
+  });
+});
+
 /** Of both endpoints; the field named is the one given. */
 const both = (...extras: readonly object[]) =>
   extras.flatMap((extra) => {
