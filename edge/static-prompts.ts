@@ -54,7 +54,7 @@ export async function findStaticPrompt(
   const prompt = entry.prompts.find((each) => each.id === id);
   if (prompt !== undefined) return { messages: withNamed(messages, prompt), prompt };
   if (entry.isBroken) throw new MillraceError('server_error', 'The registered prompts cannot be read now.');
-  const message = `There is no registered prompt \`${id}\`; \`npm run prompt -- list\` shows those that there are.`;
+  const message = `There is no registered prompt \`${id}\` for this key; ask whoever registers prompts for its id.`;
   throw new MillraceError('not_found', message, { param: 'prompt.id' });
 }
 

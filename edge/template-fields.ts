@@ -16,6 +16,7 @@ const value = v.union(
 export const templateFields = {
   chat_template_kwargs: optional(
     v.pipe(
+      v.custom<object>((given) => typeof given === 'object' && !Array.isArray(given), 'must be an object'),
       v.record(v.string(), value, 'must be an object'),
       v.check((values) => Object.keys(values).length <= MAX_VALUES, `must have at most ${MAX_VALUES} values`),
       v.check(

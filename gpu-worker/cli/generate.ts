@@ -27,6 +27,11 @@ export async function generate(args: readonly string[]): Promise<number> {
   checkInput(config.input);
   const done = await prepareOutput(config);
   const total = await countItems(config, done);
+  if (total === 0) {
+    await (await OutputLines.open(config)).close();
+    console.error('Nothing to do: no request is without a result.');
+    return 0;
+  }
   const llm = await load(config);
   try {
     if (!config.skipBadLines) await checkFit(llm, config, done);

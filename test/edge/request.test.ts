@@ -59,7 +59,7 @@ const CHAT_ONLY: Table = [
   ['enable_thinking', 'no', 1],
   ['prompt', 'hi', 5, true],
   ['reasoning_effort', 'some', true, ''],
-  ['chat_template_kwargs', 5, 'a', { 'a b': 1 }, { '': 1 }, { ['x'.repeat(65)]: 1 }, { '1a': 1 }],
+  ['chat_template_kwargs', 5, 'a', [], { 'a b': 1 }, { '': 1 }, { ['x'.repeat(65)]: 1 }, { '1a': 1 }],
   ['chat_template_kwargs', Object.fromEntries(Array.from({ length: 17 }, (_, i) => [`v${i}`, i]))],
 ];
 

@@ -230,6 +230,13 @@ describe('generate', () => {
     expect((await generate(...args, '--resume')).stderr).toMatch(/:5 is not a result of millrace generate/);
   });
 
+  test('nothing to do: says so at once, without loading a model', async () => {
+    const [input, output] = [fileOf([]), outFile()];
+    const { code, stderr } = await generate('--input', input, '--output', output);
+    expect([code, stderr]).toEqual([0, 'Nothing to do: no request is without a result.\n']);
+    expect(readFileSync(output, 'utf8')).toBe('');
+  });
+
   test('Ctrl-C ends it with what is done; --resume runs the rest', async () => {
     const output = outFile();
     const args = [
