@@ -16,6 +16,9 @@ export const WORDS: readonly string[] = (
   'road row seed send short slot small snow step stone stream summer table time token tree wait water wheel wind word'
 ).split(' ');
 
+/** Texts that are cut to length before there is no prompt. */
+const TRIES = 8;
+
 export class PromptMaker {
   readonly #encoder: PromptEncoder;
   readonly #promptTokens: number;
@@ -28,7 +31,16 @@ export class PromptMaker {
 
   /** A pure function of `key`. Throws when the template alone has more tokens. */
   make(key: string): BenchPrompt {
-    const text = wordsOf(key, this.#promptTokens);
+    for (let words = 0; words < TRIES; words++) {
+      const found = this.#cut(wordsOf(words === 0 ? key : `${key}, words ${words}`, this.#promptTokens));
+      if (found !== null) return found;
+    }
+    const least = this.#encode('').length;
+    throw new Error(`no prompt of ${this.#promptTokens} tokens was found: the chat template alone has ${least}`);
+  }
+
+  /** The beginning of `text` with as many tokens; null: none has exactly so many. */
+  #cut(text: string): BenchPrompt | null {
     // More text never has far fewer tokens: find about where they are enough, then look at each character there.
     let [low, high] = [0, text.length];
     while (low < high) {
@@ -43,8 +55,7 @@ export class PromptMaker {
       const ids = this.#encode(content);
       if (ids.length === this.#promptTokens) return { content, ids };
     }
-    const least = this.#encode('').length;
-    throw new Error(`no prompt of ${this.#promptTokens} tokens was found: the chat template alone has ${least}`);
+    return null;
   }
 
   #encode(content: string): Int32Array {

@@ -186,27 +186,8 @@ class PagedParts extends StandardParts implements DecoderParts {
     return bias === null ? product : this.graph.node({ op: 'Add', inputs: [product, ...biases] });
   }
 
-  norm(input: Value, gamma: Stack): Value {
-    const attributes = { axis: -1, epsilon: { float: this.config.normEpsilon } };
-    return this.graph.node({ op: 'SimplifiedLayerNormalization', inputs: [input, this.#matrix(gamma)], attributes });
-  }
-
-  addNorm(input: Value, residual: Value, gamma: Stack): { normed: Value; sum: Value } {
-    const [normed, sum] = [this.graph.fresh(), this.graph.fresh()];
-    this.graph.node({
-      op: 'SkipSimplifiedLayerNormalization',
-      domain: 'com.microsoft',
-      inputs: [input, residual, this.#matrix(gamma)],
-      attributes: { epsilon: { float: this.config.normEpsilon } },
-      outputs: [normed, NONE, NONE, sum],
-    });
-    return { normed, sum };
-  }
-
-  gatedSilu(gate: Value, up: Value): Value {
-    const attributes = { alpha: { float: 1 } };
-    const silu = this.graph.node({ op: 'QuickGelu', domain: 'com.microsoft', inputs: [gate], attributes });
-    return this.graph.node({ op: 'Mul', inputs: [silu, up] });
+  protected gain(gamma: Stack): Value {
+    return this.#matrix(gamma);
   }
 
   protected scalar(value: number): Value {

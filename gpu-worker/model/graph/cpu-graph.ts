@@ -163,32 +163,8 @@ class CpuParts extends StandardParts implements DecoderParts {
     return bias === null ? product : this.graph.node({ op: 'Add', inputs: [product, ...biasInput] });
   }
 
-  norm(input: Value, gamma: Stack): Value {
-    const attributes = { axis: -1, epsilon: { float: this.config.normEpsilon } };
-    return this.graph.node({ op: 'SimplifiedLayerNormalization', inputs: [input, this.#float32(gamma)], attributes });
-  }
-
-  addNorm(input: Value, residual: Value, gamma: Stack): { normed: Value; sum: Value } {
-    const [normed, sum] = [this.graph.fresh(), this.graph.fresh()];
-    this.graph.node({
-      op: 'SkipSimplifiedLayerNormalization',
-      domain: 'com.microsoft',
-      inputs: [input, residual, this.#float32(gamma)],
-      attributes: { epsilon: { float: this.config.normEpsilon } },
-      outputs: [normed, NONE, NONE, sum],
-    });
-    return { normed, sum };
-  }
-
-  gatedSilu(gate: Value, up: Value): Value {
-    // QuickGelu with alpha 1 is x × sigmoid(x).
-    const silu = this.graph.node({
-      op: 'QuickGelu',
-      domain: 'com.microsoft',
-      inputs: [gate],
-      attributes: { alpha: { float: 1 } },
-    });
-    return this.graph.node({ op: 'Mul', inputs: [silu, up] });
+  protected gain(gamma: Stack): Value {
+    return this.#float32(gamma);
   }
 
   /** Cosines and sines [capacity, rotated dimensions / 2]; nothing without rotation. */

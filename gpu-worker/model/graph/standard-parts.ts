@@ -1,7 +1,7 @@
 /** Decoder parts that are the same for every target: standard operators in whatever number format the graph has. Knows no weight format. */
 import type { ModelConfig } from '../config.ts';
 import type { Stack } from '../weight-store.ts';
-import type { GraphBuilder, Value } from './graph-builder.ts';
+import { NONE, type GraphBuilder, type Value } from './graph-builder.ts';
 
 export abstract class StandardParts {
   readonly graph: GraphBuilder;
@@ -12,10 +12,34 @@ export abstract class StandardParts {
     this.config = config;
   }
 
-  /** Over the last dimension. */
-  abstract norm(input: Value, gamma: Stack): Value;
+  /** A norm's weights in the graph's number format. */
+  protected abstract gain(gamma: Stack): Value;
   /** A constant of one element in the graph's number format. */
   protected abstract scalar(value: number): Value;
+
+  norm(input: Value, gamma: Stack): Value {
+    const attributes = { axis: -1, epsilon: { float: this.config.normEpsilon } };
+    return this.graph.node({ op: 'SimplifiedLayerNormalization', inputs: [input, this.gain(gamma)], attributes });
+  }
+
+  addNorm(input: Value, residual: Value, gamma: Stack): { normed: Value; sum: Value } {
+    const [normed, sum] = [this.graph.fresh(), this.graph.fresh()];
+    this.graph.node({
+      op: 'SkipSimplifiedLayerNormalization',
+      domain: 'com.microsoft',
+      inputs: [input, residual, this.gain(gamma)],
+      attributes: { epsilon: { float: this.config.normEpsilon } },
+      outputs: [normed, NONE, NONE, sum],
+    });
+    return { normed, sum };
+  }
+
+  gatedSilu(gate: Value, up: Value): Value {
+    // QuickGelu with alpha 1 is x × sigmoid(x).
+    const attributes = { alpha: { float: 1 } };
+    const silu = this.graph.node({ op: 'QuickGelu', domain: 'com.microsoft', inputs: [gate], attributes });
+    return this.graph.node({ op: 'Mul', inputs: [silu, up] });
+  }
 
   gatedGelu(gate: Value, up: Value): Value {
     const gelu = this.graph.node({ op: 'Gelu', inputs: [gate], attributes: { approximate: 'tanh' } });
