@@ -80,7 +80,6 @@ export function pagedGraph(options: PagedGraphOptions, weights: PagedWeights): P
 class PagedParts extends StandardParts implements DecoderParts {
   readonly #options: PagedGraphOptions;
   readonly #weights: PagedWeights;
-  readonly #initializers = new Map<string, TensorView>();
   /** Of the attention that comes next; its kernel does them beside the rotation. */
   #headNorms: { readonly query: Stack; readonly key: Stack } | null = null;
 
@@ -112,7 +111,7 @@ class PagedParts extends StandardParts implements DecoderParts {
     const caches = KV_KINDS.map((kind) => this.graph.input(cacheInput(kind, layer), kvType, shape));
     for (const kind of KV_KINDS) this.graph.output(cacheOutput(kind, layer), kvType, shape);
     const scales = KV_KINDS.map((kind) =>
-      kvType === 'float8e4m3fn' ? this.#external(`${kind}_scale.${layer}`, this.#weights.kvScale(layer, kind)) : NONE,
+      kvType === 'float8e4m3fn' ? this.external(`${kind}_scale.${layer}`, this.#weights.kvScale(layer, kind)) : NONE,
     );
     const norms = this.#headNorms;
     this.#headNorms = null;
@@ -156,7 +155,7 @@ class PagedParts extends StandardParts implements DecoderParts {
     const attributes = { to: ELEMENT_TYPES.float32 };
     this.graph.node({ op: 'Cast', inputs: [logits], attributes, outputs: ['logits'] });
     this.graph.output('logits', 'float32', ['R', this.config.vocabSize]);
-    return { model: this.graph.encode(), initializers: this.#initializers };
+    return { model: this.graph.encode(), initializers: this.initializers };
   }
 
   embed(table: Stack): Value {
@@ -173,9 +172,9 @@ class PagedParts extends StandardParts implements DecoderParts {
     }
     const { packed, scales, zeroPoints, bits, blockSize } = quantized;
     const grid = [
-      this.#external(`${weight.name}.codes`, packed),
-      this.#external(`${weight.name}.scales`, scales),
-      ...(zeroPoints === null ? [] : [this.#external(`${weight.name}.zero_points`, zeroPoints)]),
+      this.external(`${weight.name}.codes`, packed),
+      this.external(`${weight.name}.scales`, scales),
+      ...(zeroPoints === null ? [] : [this.external(`${weight.name}.zero_points`, zeroPoints)]),
     ];
     const product = this.graph.node({
       op: 'MatMulNBits',
@@ -190,12 +189,8 @@ class PagedParts extends StandardParts implements DecoderParts {
     return this.#matrix(gamma);
   }
 
-  protected scalar(value: number): Value {
-    const name = `scalar.${value}`;
-    return this.#external(
-      name,
-      this.#weights.constant(name, [1], () => Float32Array.of(value)),
-    );
+  protected constant(name: string, shape: readonly number[], values: () => Float32Array): Value {
+    return this.external(name, this.#weights.constant(name, shape, values));
   }
 
   /** The packed projection with the dimensions of queries and keys where a kernel that turns whole heads wants them. */
@@ -214,7 +209,7 @@ class PagedParts extends StandardParts implements DecoderParts {
       const half = this.config.headDim / 2;
       // What is not turned is turned by nothing.
       const values = () => widened(rotaryTables(rope, maxModelLen)[part], { from: rope.dims / 2, to: half, part });
-      return this.#external(name, this.#weights.constant(name, [maxModelLen, half], values));
+      return this.constant(name, [maxModelLen, half], values);
     });
   }
 
@@ -236,15 +231,7 @@ class PagedParts extends StandardParts implements DecoderParts {
   }
 
   #matrix(stack: Stack): Value {
-    return this.#external(stack.name, this.#weights.matrix(stack));
-  }
-
-  #external(name: string, view: TensorView): Value {
-    if (!this.#initializers.has(name)) {
-      this.#initializers.set(name, view);
-      this.graph.external(name, view.type, view.shape);
-    }
-    return name;
+    return this.external(stack.name, this.#weights.matrix(stack));
   }
 }
 

@@ -99,7 +99,6 @@ function attentionAttributes(config: ModelConfig, { window, rope }: LayerAttenti
 
 class CpuParts extends StandardParts implements DecoderParts {
   readonly #store: WeightStore;
-  readonly #initializers = new Map<string, TensorView>();
 
   constructor(name: string, config: ModelConfig, store: WeightStore) {
     super(new GraphBuilder(name), config);
@@ -125,7 +124,7 @@ class CpuParts extends StandardParts implements DecoderParts {
   }
 
   encode(): CpuGraph {
-    return { model: this.graph.encode(), initializers: this.#initializers };
+    return { model: this.graph.encode(), initializers: this.initializers };
   }
 
   embed(table: Stack): Value {
@@ -136,7 +135,7 @@ class CpuParts extends StandardParts implements DecoderParts {
     const { packed, bits, blockSize } = matrix;
     const [rows = 0, blocks = 0, blockBytes = 0] = packed.shape;
     // The memory of MatMulNBits' weights read as [rows, bytes]: a tied head costs nothing more.
-    const data = this.#external(`${table.name}.rows`, { ...packed, shape: [rows, blocks * blockBytes] });
+    const data = this.external(`${table.name}.rows`, { ...packed, shape: [rows, blocks * blockBytes] });
     return this.graph.node({
       op: 'GatherBlockQuantized',
       domain: 'com.microsoft',
@@ -157,7 +156,7 @@ class CpuParts extends StandardParts implements DecoderParts {
     const product = this.graph.node({
       op: 'MatMulNBits',
       domain: 'com.microsoft',
-      inputs: [input, this.#external(weight.name, packed), ...this.#grid(weight, matrix)],
+      inputs: [input, this.external(weight.name, packed), ...this.#grid(weight, matrix)],
       attributes: { K: weight.columns, N: rows, bits, block_size: blockSize, accuracy_level: INT8_ACTIVATIONS },
     });
     return bias === null ? product : this.graph.node({ op: 'Add', inputs: [product, ...biasInput] });
@@ -174,33 +173,21 @@ class CpuParts extends StandardParts implements DecoderParts {
     return (['cos', 'sin'] as const).map((part) => {
       const values = (): Float32Array => rotaryTables(rope, capacity)[part];
       const name = `${part}.${kind}`;
-      return this.#external(name, this.#store.constant(name, [capacity, rope.dims / 2], values));
+      return this.constant(name, [capacity, rope.dims / 2], values);
     });
   }
 
-  protected scalar(value: number): Value {
-    const name = `scalar.${value}`;
-    return this.#external(
-      name,
-      this.#store.constant(name, [1], () => Float32Array.of(value)),
-    );
+  protected constant(name: string, shape: readonly number[], values: () => Float32Array): Value {
+    return this.external(name, this.#store.constant(name, shape, values));
   }
 
   /** Scales, and zero points where there are some. */
   #grid({ name }: Stack, { scales, zeroPoints }: QuantizedMatrix): readonly Value[] {
-    const grid = [this.#external(`${name}.scales`, scales)];
-    return zeroPoints === null ? grid : [...grid, this.#external(`${name}.zero_points`, zeroPoints)];
+    const grid = [this.external(`${name}.scales`, scales)];
+    return zeroPoints === null ? grid : [...grid, this.external(`${name}.zero_points`, zeroPoints)];
   }
 
   #float32(stack: Stack): Value {
-    return this.#external(stack.name, this.#store.float32(stack));
-  }
-
-  #external(name: string, view: TensorView): Value {
-    if (!this.#initializers.has(name)) {
-      this.#initializers.set(name, view);
-      this.graph.external(name, view.type, view.shape);
-    }
-    return name;
+    return this.external(stack.name, this.#store.float32(stack));
   }
 }

@@ -1,10 +1,13 @@
 /** Decoder parts that are the same for every target: standard operators in whatever number format the graph has. Knows no weight format. */
 import type { ModelConfig } from '../config.ts';
+import type { TensorView } from '../runtime/session.ts';
 import type { Stack } from '../weight-store.ts';
 import { NONE, type GraphBuilder, type Value } from './graph-builder.ts';
 
 export abstract class StandardParts {
   readonly graph: GraphBuilder;
+  /** What the graph names and whoever opens it supplies. */
+  protected readonly initializers = new Map<string, TensorView>();
   protected readonly config: ModelConfig;
 
   constructor(graph: GraphBuilder, config: ModelConfig) {
@@ -14,8 +17,8 @@ export abstract class StandardParts {
 
   /** A norm's weights in the graph's number format. */
   protected abstract gain(gamma: Stack): Value;
-  /** A constant of one element in the graph's number format. */
-  protected abstract scalar(value: number): Value;
+  /** In the graph's number format. */
+  protected abstract constant(name: string, shape: readonly number[], values: () => Float32Array): Value;
 
   norm(input: Value, gamma: Stack): Value {
     const attributes = { axis: -1, epsilon: { float: this.config.normEpsilon } };
@@ -47,7 +50,10 @@ export abstract class StandardParts {
   }
 
   scale(value: Value, factor: number): Value {
-    return this.graph.node({ op: 'Mul', inputs: [value, this.scalar(factor)] });
+    return this.graph.node({
+      op: 'Mul',
+      inputs: [value, this.constant(`scalar.${factor}`, [1], () => Float32Array.of(factor))],
+    });
   }
 
   softcap(value: Value, cap: number): Value {
@@ -75,6 +81,14 @@ export abstract class StandardParts {
       this.#reshape(this.norm(this.#reshape(value, [-1, count, headDim]), gamma), [-1, count * headDim]);
     const inputs = [normed(queries, query, heads), normed(keys, key, kvHeads), values];
     return this.graph.node({ op: 'Concat', inputs, attributes: { axis: 1 } });
+  }
+
+  protected external(name: string, view: TensorView): Value {
+    if (!this.initializers.has(name)) {
+      this.initializers.set(name, view);
+      this.graph.external(name, view.type, view.shape);
+    }
+    return name;
   }
 
   /** Of [T, columns] by columns. */
