@@ -79,7 +79,7 @@ export class Engine {
     this.#scheduler = new Scheduler({
       ...{ kv: this.#kv, maxNumSeqs, maxModelLen, maskFor, prefixCaching: policy.prefixCaching },
       tokenBudget: (decoding, kvTokens) => this.#meter.tokenBudget(decoding, kvTokens),
-      draftBudget: (decoding, kvTokens) => this.#meter.draftBudget(decoding, kvTokens),
+      draftBudget: this.#meter.draftBudget,
       drafting: policy.speculation === 'off' ? null : new Speculation(this.#meter),
     });
   }

@@ -22,8 +22,8 @@ export interface SchedulerParts {
   readonly prefixCaching: boolean;
   /** Tokens the next step may run, given how many sequences are decoding and how many KV positions they read. */
   readonly tokenBudget: (decoding: number, kvTokens: number) => number;
-  /** The same of a step without prompt tokens, drafts among them. */
-  readonly draftBudget: (decoding: number, kvTokens: number) => number;
+  /** The same of a step without prompt tokens, drafts among them; null = as of any other. */
+  readonly draftBudget: number | null;
   /** Null: no speculation. */
   readonly drafting: Drafting | null;
   readonly maskFor: (request: EngineRequest, choice: number) => LogitsMask | null;
@@ -109,7 +109,8 @@ export class Scheduler {
     const decodes = step.size;
     for (const sequence of this.#running) if (sequence.remaining > 1) this.#planChunk(sequence, step);
     this.#admit(step);
-    const room = step.size > decodes ? step.left : this.#parts.draftBudget(decoding.length, kvTokens) - step.tokens;
+    const { draftBudget } = this.#parts;
+    const room = step.size > decodes || draftBudget === null ? step.left : draftBudget - step.tokens;
     this.#addDrafts(decoding, { kvTokens, room }, step);
     if (step.size === 0) return null;
     const planned = step.build(++this.#lastPlan, { copies: this.#copies, drops: this.#parts.kv.takeDrops() });

@@ -27,9 +27,9 @@ export class StepMeter {
     return stepTokenBudget({ mode, itlMs, maxStepTokens: this.#maxStepTokens, decodeTokens: decoding, predictMs });
   }
 
-  /** The same of a step without prompt tokens: drafts bring tokens for their time, so only an ITL objective limits them. */
-  draftBudget(decoding: number, kvTokens: number): number {
-    return this.#policy.itlMs === null ? this.#maxStepTokens : this.tokenBudget(decoding, kvTokens);
+  /** Of a step without prompt tokens: drafts bring tokens for their time, so only an ITL objective limits them (null). */
+  get draftBudget(): number | null {
+    return this.#policy.itlMs === null ? this.#maxStepTokens : null;
   }
 
   /** Milliseconds; null before there is anything to go by. */
