@@ -110,14 +110,23 @@ describe('resumed streams', () => {
     await until(async () => (await running()) === 0, SOON_MS);
   });
 
-  test('a stream that is to go on does so, whoever leaves', async () => {
+  test('a stream that is to go on does so to its last token, whoever leaves', async () => {
+    const start = stack.workerLog.length;
     const first = client({ ...longAnswer, stream: true }, { 'x-millrace-on-disconnect': 'continue' });
     const id = await idOf(first);
     first.leave();
     const second = reader(id);
     await second.response;
     second.leave();
-    await sleep(SOON_MS);
+    await until(() => ended(start).length > 0);
+    expect(ended(start)).toMatchObject([{ completionTokens: longAnswer.max_tokens }]);
+    expect(ended(start)[0]?.code).toBeUndefined();
+  });
+
+  test('one that goes on with nobody reading can be stopped', async () => {
+    const first = client({ ...longAnswer, stream: true }, { 'x-millrace-on-disconnect': 'continue' });
+    const id = await idOf(first);
+    first.leave();
     expect(await running()).toBe(1);
     expect((await stack.post(`/v1/streams/${id}/stop`, {})).status).toBe(200);
     await until(async () => (await running()) === 0, SOON_MS);
