@@ -2,10 +2,11 @@
 import type { KvOwner } from '../kv/kv-cache.ts';
 import type { LogitsMask, LogitsRules } from '../sample/logits-rules.ts';
 import { seedKey } from '../sample/noise.ts';
+import { TokenHistory } from '../sample/token-history.ts';
 import type { EngineRequest } from './messages.ts';
+import { rulesOf } from './request-rules.ts';
 import { PLACEHOLDER } from './step-plan.ts';
 import type { PlanRow, SampleSpec } from './step-plan.ts';
-import { countTokens, rulesOf, type MutableHistory } from './token-history.ts';
 
 export type SequenceStatus = 'waiting' | 'running' | 'finished';
 
@@ -42,7 +43,7 @@ export class Sequence {
   acceptedTokens = 0;
   readonly #seed: readonly [number, number] | null;
   readonly #rules: LogitsRules | null;
-  readonly #history: MutableHistory;
+  readonly #history: TokenHistory;
   #tokens: Int32Array;
   #length: number;
 
@@ -57,7 +58,7 @@ export class Sequence {
     this.#tokens = new Int32Array(this.#length + Math.min(params.maxTokens, 64));
     this.#tokens.set(promptIds);
     this.#tokens.set(generatedIds, promptIds.length);
-    this.#history = { outputCounts: countTokens(generatedIds), promptIds: new Set() };
+    this.#history = new TokenHistory([], generatedIds);
     this.#rules = rulesOf(request, this.#history, identity.mask);
     for (const id of generatedIds) identity.mask?.accept(id);
   }
@@ -195,8 +196,7 @@ export class Sequence {
     }
     this.#tokens[this.#length++] = token;
     if (this.#rules === null) return;
-    const counts = this.#history.outputCounts;
-    counts.set(token, (counts.get(token) ?? 0) + 1);
+    this.#history.addOutput(token);
     this.#rules.mask?.accept(token);
   }
 }

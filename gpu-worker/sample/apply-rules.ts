@@ -1,5 +1,5 @@
 /** Changes one row of logits by its rules, in place. Knows no tensors and no draw. */
-import type { LogitsRules, TokenHistory } from './logits-rules.ts';
+import type { LogitsRules } from './logits-rules.ts';
 
 /** Which draw of its sequence the row is for. */
 export interface DrawPoint {
@@ -13,7 +13,7 @@ export function applyRules(logits: Float32Array, rules: LogitsRules, { index, dr
   const drafted = countOf(drafts);
   if (rules.repetitionPenalty !== 1) penalizeRepetition(logits, rules, drafted);
   if (rules.frequencyPenalty !== 0 || rules.presencePenalty !== 0) penalizeOutput(logits, rules, drafted);
-  for (const [id, bias] of rules.bias) logits[id] = (logits[id] ?? 0) + bias;
+  for (const [id, bias] of rules.bias) logits[id] = (logits[id] ?? 0) + fround(bias);
   if (rules.forbidden !== null && index < rules.forbidden.untilIndex) {
     for (const id of rules.forbidden.ids) logits[id] = -Infinity;
   }
@@ -21,9 +21,12 @@ export function applyRules(logits: Float32Array, rules: LogitsRules, { index, dr
   if (allowed !== null) applyMask(logits, allowed);
 }
 
-const NO_COUNTS: TokenHistory['outputCounts'] = new Map();
+/** Every operation rounds to float32: one on two float32 values in float64 loses nothing before that. */
+const { fround } = Math;
+type Counts = ReadonlyMap<number, number>;
+const NO_COUNTS: Counts = new Map();
 
-function countOf(drafts: Int32Array): TokenHistory['outputCounts'] {
+function countOf(drafts: Int32Array): Counts {
   if (drafts.length === 0) return NO_COUNTS;
   const counts = new Map<number, number>();
   for (const id of drafts) counts.set(id, (counts.get(id) ?? 0) + 1);
@@ -31,33 +34,29 @@ function countOf(drafts: Int32Array): TokenHistory['outputCounts'] {
 }
 
 /** Each token of prompt, output and drafts once. */
-function penalizeRepetition(
-  logits: Float32Array,
-  { history, repetitionPenalty }: LogitsRules,
-  drafted: TokenHistory['outputCounts'],
-): void {
-  const { promptIds, outputCounts } = history;
+function penalizeRepetition(logits: Float32Array, { history, repetitionPenalty }: LogitsRules, drafted: Counts): void {
+  const penalty = fround(repetitionPenalty);
   const penalize = (id: number) => {
     const logit = logits[id] ?? 0;
-    logits[id] = logit > 0 ? logit / repetitionPenalty : logit * repetitionPenalty;
+    logits[id] = logit > 0 ? logit / penalty : logit * penalty;
   };
-  for (const id of promptIds) penalize(id);
-  for (const id of outputCounts.keys()) if (!promptIds.has(id)) penalize(id);
-  for (const id of drafted.keys()) if (!promptIds.has(id) && !outputCounts.has(id)) penalize(id);
+  for (const id of history.ids) penalize(id);
+  for (const id of drafted.keys()) if (history.placeOf(id) === null) penalize(id);
 }
 
-/** One rounding per token, whether it stands in the output or in the drafts: both must give the same logit. */
-function penalizeOutput(
-  logits: Float32Array,
-  { history, frequencyPenalty, presencePenalty }: LogitsRules,
-  drafted: TokenHistory['outputCounts'],
-): void {
-  const { outputCounts } = history;
+/** Each token once, whether it stands in the output or in the drafts: both must give the same logit. */
+function penalizeOutput(logits: Float32Array, { history, ...penalties }: LogitsRules, drafted: Counts): void {
+  const [frequency, presence] = [fround(penalties.frequencyPenalty), fround(penalties.presencePenalty)];
   const penalize = (id: number, count: number) => {
-    logits[id] = (logits[id] ?? 0) - (frequencyPenalty * count + presencePenalty);
+    logits[id] = (logits[id] ?? 0) - fround(fround(frequency * count) + presence);
   };
-  for (const [id, count] of outputCounts) penalize(id, count + (drafted.get(id) ?? 0));
-  for (const [id, count] of drafted) if (!outputCounts.has(id)) penalize(id, count);
+  const { ids, counts } = history;
+  for (let i = 0; i < ids.length; i++) {
+    const [id = 0, count = 0] = [ids[i], counts[i]];
+    const all = count + (drafted.get(id) ?? 0);
+    if (all > 0) penalize(id, all);
+  }
+  for (const [id, count] of drafted) if (history.placeOf(id) === null) penalize(id, count);
 }
 
 /** A word that is missing allows nothing. */

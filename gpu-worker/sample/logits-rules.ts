@@ -1,12 +1,5 @@
 /** What changes a row's logits before a token is drawn: penalties, biases, forbidden tokens, masks. Knows no tensors. */
-
-/** The tokens of a sequence that penalties look at. Owned by the sequence; a plan only refers to it. */
-export interface TokenHistory {
-  /** Output token → how often it stands in the output so far. */
-  readonly outputCounts: ReadonlyMap<number, number>;
-  /** Ids of the prompt, each once. */
-  readonly promptIds: ReadonlySet<number>;
-}
+import type { TokenHistory } from './token-history.ts';
 
 /** Says which tokens may come next: the hook of structured output. Stateful; lives with its sequence on the host. */
 export interface LogitsMask {
@@ -21,7 +14,8 @@ export interface LogitsMask {
 
 /**
  * Applied in this order (vLLM's): repetition penalty over prompt and output, frequency and presence penalties over
- * the output, then biases, forbidden ids, mask. Drafts before a draw count as output of it.
+ * the output, then biases, forbidden ids, mask. Drafts before a draw count as output of it. All in float32, so that a
+ * processor and a GPU come to the same logits.
  */
 export interface LogitsRules {
   /** > 0; 1 = off. Positive logits are divided by it, negative ones multiplied (CTRL, arXiv 1909.05858). */
@@ -30,6 +24,7 @@ export interface LogitsRules {
   readonly frequencyPenalty: number;
   /** Subtracted once if the token occurs; 0 = off. */
   readonly presencePenalty: number;
+  /** Of the prompt it needs to have tokens only where repetition is penalized. */
   readonly history: TokenHistory;
   /** Added to the logits of these ids. */
   readonly bias: readonly (readonly [id: number, bias: number])[];

@@ -2,6 +2,7 @@
 import type { SampleSpec } from '../../../gpu-worker/engine/step-plan.ts';
 import type { Truncation } from '../../../gpu-worker/sample/keyed.ts';
 import type { LogitsRules } from '../../../gpu-worker/sample/logits-rules.ts';
+import { TokenHistory } from '../../../gpu-worker/sample/token-history.ts';
 
 export const OFF: Truncation = { topK: 0, topP: 1, minP: 0 };
 
@@ -19,7 +20,7 @@ export const NO_RULES: LogitsRules = {
   repetitionPenalty: 1,
   frequencyPenalty: 0,
   presencePenalty: 0,
-  history: { outputCounts: new Map(), promptIds: new Set() },
+  history: new TokenHistory(),
   bias: [],
   forbidden: null,
   mask: null,
@@ -76,7 +77,7 @@ export function ruled(logits: ArrayLike<number>, rules: LogitsRules, output: rea
   return Float64Array.from(logits, (raw, id) => {
     const count = output.filter((token) => token === id).length;
     let logit = raw;
-    if (count > 0 || history.promptIds.has(id)) {
+    if (count > 0 || history.placeOf(id) !== null) {
       logit = logit > 0 ? logit / rules.repetitionPenalty : logit * rules.repetitionPenalty;
     }
     logit -= rules.frequencyPenalty * count;
@@ -88,7 +89,7 @@ export function ruled(logits: ArrayLike<number>, rules: LogitsRules, output: rea
   });
 }
 
-export function countsOf(tokens: readonly number[]): Map<number, number> {
+function countsOf(tokens: readonly number[]): Map<number, number> {
   const counts = new Map<number, number>();
   for (const token of tokens) counts.set(token, (counts.get(token) ?? 0) + 1);
   return counts;

@@ -2,7 +2,8 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { applyRules } from '../../../gpu-worker/sample/apply-rules.ts';
 import type { LogitsMask, LogitsRules } from '../../../gpu-worker/sample/logits-rules.ts';
-import { countsOf, NO_DRAFTS, NO_RULES, ruled } from './reference.ts';
+import { TokenHistory } from '../../../gpu-worker/sample/token-history.ts';
+import { NO_DRAFTS, NO_RULES, ruled } from './reference.ts';
 
 const SIZE = 75;
 const ids = fc.integer({ min: 0, max: SIZE - 1 });
@@ -33,7 +34,7 @@ test('every rule equals the reference in float64, and drafts equal the same toke
     fc.property(cases, ({ logits, rules: rest, prompt, output, drafts }) => {
       const history = (tokensSoFar: readonly number[]): LogitsRules => ({
         ...rest,
-        history: { outputCounts: countsOf(tokensSoFar), promptIds: new Set(prompt) },
+        history: new TokenHistory(prompt, tokensSoFar),
       });
       const whole = [...output, ...drafts];
       const row = Float32Array.from(logits);
@@ -57,7 +58,7 @@ test('rules touch the ids concerned and no others', () => {
     repetitionPenalty: 2,
     frequencyPenalty: 0.5,
     presencePenalty: 0.25,
-    history: { outputCounts: new Map([[4, 3]]), promptIds: new Set([2, 4]) },
+    history: new TokenHistory([2, 4], [4, 4, 4]),
     bias: [[5, -1]],
     forbidden: { ids: [6], untilIndex: 9 },
   };
@@ -72,7 +73,7 @@ test('rules touch the ids concerned and no others', () => {
 test('ids beyond the vocabulary change nothing, a mask that is too short allows nothing behind its end', () => {
   const logits = new Float32Array(80).fill(1);
   const row = logits.subarray(0, 40);
-  const history = { outputCounts: new Map([[41, 1]]), promptIds: new Set([42]) };
+  const history = new TokenHistory([42], [41]);
   const penalties = { repetitionPenalty: 2, frequencyPenalty: 1, presencePenalty: 1, history };
   const rules = { ...NO_RULES, ...penalties, bias: [[43, 5]], forbidden: { ids: [44], untilIndex: 1 } } as const;
   applyRules(row, rules, { index: 0, drafts: Int32Array.of(45) });

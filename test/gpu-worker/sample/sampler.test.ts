@@ -3,20 +3,10 @@ import type { SampleSpec, TokenLogprobs } from '../../../gpu-worker/engine/step-
 import { Sampler } from '../../../gpu-worker/model/sampler.ts';
 import type { Draws, DrawTarget } from '../../../gpu-worker/model/sampler.ts';
 import type { LogitsMask, LogitsRules } from '../../../gpu-worker/sample/logits-rules.ts';
+import { TokenHistory } from '../../../gpu-worker/sample/token-history.ts';
 import type { RandomSource } from '../../../gpu-worker/sample/random.ts';
 import { Xoshiro128 } from '../../../gpu-worker/sample/random.ts';
-import {
-  countsOf,
-  logSoftmax,
-  misfit,
-  NO_DRAFTS,
-  NO_RULES,
-  ruled,
-  softmax,
-  sortedIds,
-  SPEC,
-  truncated,
-} from './reference.ts';
+import { logSoftmax, misfit, NO_DRAFTS, NO_RULES, ruled, softmax, sortedIds, SPEC, truncated } from './reference.ts';
 
 const ROWS = 48;
 /** Not a multiple of the inverse CDF's block. */
@@ -86,13 +76,14 @@ class ListMask implements LogitsMask {
   accept(): void {}
 }
 
+const PROMPT = [1, 2, 3, 700];
 const OUTPUT = [3, 3, 3, 8, 21, 500, 999];
 const PENALTIES: LogitsRules = {
   ...NO_RULES,
   repetitionPenalty: 1.3,
   frequencyPenalty: 0.4,
   presencePenalty: 0.3,
-  history: { outputCounts: countsOf(OUTPUT), promptIds: new Set([1, 2, 3, 700]) },
+  history: new TokenHistory(PROMPT, OUTPUT),
 };
 
 describe('draws follow the exact distribution (chi-square)', () => {
@@ -207,7 +198,7 @@ describe('keyed draws', () => {
       for (let index = 30; index < 60; index++) {
         const logits = normalLogits(SIZE, 1);
         const after = [...OUTPUT, ...drafts];
-        const grown = { ...rules, history: { ...rules.history, outputCounts: countsOf(after) } };
+        const grown = { ...rules, history: new TokenHistory(PROMPT, after) };
         const plain = sampleOne(logits, { ...kind, rules: grown, index });
         const spec = { ...kind, rules, index: index - drafts.length };
         expect(sample([logits], [target(spec, 0, Int32Array.from(drafts))]).tokens[0]).toBe(plain);
@@ -256,7 +247,7 @@ describe('greedy', () => {
     expect(greedy({ forbidden }, 3)).toBe(third);
     expect(greedy({ forbidden }, 4)).toBe(first);
     expect(greedy({ bias: [[600, 50]] }, 0)).toBe(600);
-    const penalties = { history: { outputCounts: new Map([[first, 2]]), promptIds: new Set([second]) } };
+    const penalties = { history: new TokenHistory([second], [first, first]) };
     expect(greedy({ ...penalties, frequencyPenalty: 10 }, 0)).toBe(second);
     expect(greedy({ ...penalties, repetitionPenalty: 9 }, 0)).toBe(third);
   });
