@@ -1,0 +1,148 @@
+/** Rules on the GPU as far as a CPU can tell: packed rows through the graph give the logits of `applyRules`, to the bit. */
+import fc from 'fast-check';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { LIST_INPUTS, ROW_INPUTS, rulesGraph } from '../../../../gpu-worker/model/cuda/rules-graph.ts';
+import { packRules } from '../../../../gpu-worker/model/cuda/rules-inputs.ts';
+import type { RuledRow, RulesBlock } from '../../../../gpu-worker/model/cuda/rules-inputs.ts';
+import { Memory } from '../../../../gpu-worker/model/runtime/memory.ts';
+import { Session } from '../../../../gpu-worker/model/runtime/session.ts';
+import { applyRules } from '../../../../gpu-worker/sample/apply-rules.ts';
+import type { LogitsRules } from '../../../../gpu-worker/sample/logits-rules.ts';
+import { TokenHistory } from '../../../../gpu-worker/sample/token-history.ts';
+import { NO_DRAFTS, NO_RULES } from '../../sample/reference.ts';
+
+/** Small enough for prompts, outputs, biases and forbidden ids to meet, large enough for lists of two widths. */
+const VOCAB = 300;
+const MAX_ROWS = 6;
+const WORDS = 1 << 14;
+
+let session: Session;
+let memory: Memory;
+beforeAll(() => {
+  session = new Session(rulesGraph(), { threads: 1, initializers: new Map() });
+  memory = Memory.allocate(4 * (WORDS + MAX_ROWS * VOCAB + MAX_ROWS));
+});
+afterAll(() => {
+  session.release();
+  memory.free();
+});
+
+const words = () => new Int32Array(memory.buffer, 0, WORDS);
+const floats = () => new Float32Array(memory.buffer, 0, WORDS);
+const logits = () => new Float32Array(memory.buffer, 4 * WORDS, MAX_ROWS * VOCAB);
+const drawn = () => new Int32Array(memory.buffer, 4 * (WORDS + MAX_ROWS * VOCAB), MAX_ROWS);
+
+function run({ rows, width, at }: RulesBlock): void {
+  const binding = session.bind();
+  const pointer = (word: number) => memory.pointer + BigInt(4 * word);
+  const all = { pointer: pointer(WORDS), type: 'float32', shape: [MAX_ROWS * VOCAB] } as const;
+  binding.input('logits', all);
+  binding.output('changed', all);
+  binding.input('words', { pointer: pointer(WORDS + MAX_ROWS * VOCAB), type: 'int32', shape: [MAX_ROWS] });
+  const bind = (names: Readonly<Record<string, 'int32' | 'float32'>>, columns: number) => {
+    for (const [name, type] of Object.entries(names)) {
+      binding.input(name, { pointer: pointer(at[name as keyof typeof at]), type, shape: [rows, columns] });
+    }
+  };
+  bind(LIST_INPUTS, width);
+  bind(ROW_INPUTS, 1);
+  binding.run();
+  binding.release();
+}
+
+function changed(rows: readonly RuledRow[], before: readonly Float32Array[], tokens: readonly number[]) {
+  words().fill(-99);
+  before.forEach((row, i) => logits().set(row, i * VOCAB));
+  drawn().set(tokens);
+  const packed = packRules(rows, { words: words(), floats: floats(), vocabSize: VOCAB }, 64);
+  for (const block of packed?.blocks ?? []) run(block);
+  return { packed, logits: before.map((_, i) => logits().slice(i * VOCAB, (i + 1) * VOCAB)) };
+}
+
+const ids = fc.integer({ min: 0, max: VOCAB - 1 });
+const penalty = (off: number, min: number) =>
+  fc.oneof(fc.constant(off), fc.double({ min, max: 2, noNaN: true, noDefaultInfinity: true }));
+const ruledRow = fc.record({
+  rules: fc.record({
+    repetitionPenalty: penalty(1, 0.1),
+    frequencyPenalty: penalty(0, -2),
+    presencePenalty: penalty(0, -2),
+    bias: fc.array(fc.tuple(fc.nat(VOCAB + 5), fc.double({ min: -100, max: 100, noNaN: true })), { maxLength: 5 }),
+    forbidden: fc.option(
+      fc.record({ ids: fc.array(fc.nat(VOCAB + 5), { maxLength: 4 }), untilIndex: fc.nat({ max: 9 }) }),
+    ),
+  }),
+  prompt: fc.oneof(fc.array(ids, { maxLength: 20 }), fc.array(ids, { minLength: 80, maxLength: 200 })),
+  output: fc.array(fc.oneof(ids, fc.nat(3)), { maxLength: 40 }),
+  pending: fc.option(fc.oneof(ids, fc.nat(3))),
+});
+
+test('any rules of any rows, the last token known or not: the logits of applyRules, other rows untouched', () => {
+  const cases = fc.record({
+    rows: fc.array(fc.option(ruledRow), { minLength: 1, maxLength: MAX_ROWS }),
+    seed: fc.nat(1000),
+  });
+  fc.assert(
+    fc.property(cases, ({ rows, seed }) => {
+      const before = rows.map((_, r) =>
+        Float32Array.from({ length: VOCAB }, (_, id) => 9 * Math.sin(seed + r + id * id)),
+      );
+      const ruled: RuledRow[] = [];
+      const expected = before.map((row) => row.slice());
+      const tokens = rows.map(() => -7);
+      rows.forEach((row, place) => {
+        if (row === null) return;
+        const { output, prompt, pending } = row;
+        // As a request has it: of ids that are biased twice the last counts, in both.
+        const bias = [...new Map(row.rules.bias)];
+        const rules = { ...row.rules, bias, mask: null, history: new TokenHistory(prompt, output) };
+        const index = output.length + (pending === null ? 0 : 1);
+        const at = expected[place];
+        if (at !== undefined) {
+          applyRules(at, rules, { index, drafts: pending === null ? NO_DRAFTS : Int32Array.of(pending) });
+        }
+        if (pending !== null) tokens[place] = pending;
+        ruled.push({ logits: place, rules, index, pending: pending === null ? null : place });
+      });
+      const { logits: result } = changed(ruled, before, tokens);
+      // + 0: a sum may turn −0 into 0.
+      result.forEach((row, i) => expect(row.map((value) => value + 0)).toEqual(expected[i]?.map((value) => value + 0)));
+    }),
+    { numRuns: 300, seed: 3 },
+  );
+});
+
+const flat = () => new Float32Array(VOCAB).fill(1);
+const PENALIZED: LogitsRules = { ...NO_RULES, frequencyPenalty: 0.5, history: new TokenHistory([], [5]) };
+
+test('lists of one width run together, one place at least stays unused', () => {
+  const long = { ...PENALIZED, history: new TokenHistory(Array.from({ length: 64 }, (_, id) => id)) };
+  const rows = [PENALIZED, long, PENALIZED].map((rules, i) => ({ logits: i, rules, index: 1, pending: null }));
+  const { packed } = changed(rows, [flat(), flat(), flat()], [0, 0, 0]);
+  expect(packed?.blocks.map((block) => [block.rows, block.width])).toEqual([
+    [2, 64],
+    [1, 256],
+  ]);
+  const starts = packed?.blocks.flatMap(({ at }) => Object.values(at)) ?? [];
+  expect(starts.every((at) => at % 64 === 0)).toBe(true);
+  expect(packed?.end).toBeGreaterThan(Math.max(...starts));
+});
+
+test('rows that nothing changes are not packed; neither is what is more than the words hold', () => {
+  const min = { ...NO_RULES, forbidden: { ids: [2], untilIndex: 4 } };
+  const idle = [NO_RULES, min, { ...PENALIZED, history: new TokenHistory() }];
+  const rows = idle.map((rules, i) => ({ logits: i, rules, index: 4, pending: null }));
+  expect(changed(rows, [flat(), flat(), flat()], [0, 0, 0]).packed).toEqual({ blocks: [], end: 64 });
+  // Not penalized, so no token is counted.
+  expect(changed([{ logits: 0, rules: min, index: 9, pending: 0 }], [flat()], [3]).packed?.blocks).toEqual([]);
+  const [few, more] = [new Int32Array(640), new Int32Array(1024)];
+  const fits = (space: Int32Array<ArrayBuffer>) =>
+    packRules(
+      [{ logits: 0, rules: PENALIZED, index: 1, pending: null }],
+      {
+        ...{ words: space, floats: new Float32Array(space.buffer), vocabSize: VOCAB },
+      },
+      64,
+    );
+  expect([fits(few), fits(more)?.blocks.length]).toEqual([null, 1]);
+});
