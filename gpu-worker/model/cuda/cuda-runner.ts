@@ -9,12 +9,15 @@ import type { Cuda } from '../runtime/cudart.ts';
 import { bucketFor } from './buckets.ts';
 import type { Bucket, BucketLimits } from './buckets.ts';
 import type { DeviceDraw, DrawKind } from './device-draw.ts';
+import { ruledRows } from './device-rules.ts';
+import type { DeviceRules, StepRules } from './device-rules.ts';
 import type { HostDraw, HostDraws } from './host-draw.ts';
 import type { KvBlocks } from './kv-blocks.ts';
 import { checkPagedPlan } from './paged-plan-check.ts';
 import type { PagedDecoder } from './paged-decoder.ts';
 import { drawPlaces, layoutOf, ownShape, packPart, splitIntoParts } from './plan-inputs.ts';
 import type { Part, PartLayout, PartLimits, PartShape } from './plan-inputs.ts';
+import { fitsGraph } from './rules-inputs.ts';
 import type { StepMemory, StepSlot } from './step-memory.ts';
 
 export interface CudaRunnerParts {
@@ -23,6 +26,7 @@ export interface CudaRunnerParts {
   readonly memory: StepMemory;
   readonly decoder: PagedDecoder;
   readonly draw: DeviceDraw;
+  readonly rules: DeviceRules;
   readonly hostDraw: HostDraw;
   readonly kv: KvBlocks;
   readonly partLimits: PartLimits;
@@ -55,10 +59,14 @@ interface LaunchedStep {
 }
 
 /** A row that the GPU draws for by itself. */
-function drawsOnDevice({ temperature, seed, rules, logprobs, ...truncation }: SampleSpec): boolean {
-  if (rules !== null || logprobs !== null) return false;
+function drawsOnDevice({ temperature, seed, rules, logprobs, ...truncation }: SampleSpec, draws: number): boolean {
+  if (logprobs !== null) return false;
+  // Drafts count as output of the draws behind them, which the graph knows nothing of.
+  if (rules !== null && (draws > 1 || !fitsGraph(rules))) return false;
   return temperature === 0 || (seed === null && !truncates(truncation));
 }
+
+const NO_DRAWS: ReadonlyMap<number, number> = new Map();
 
 export class CudaRunner implements ModelRunner {
   readonly info: RunnerInfo;
@@ -127,17 +135,19 @@ export class CudaRunner implements ModelRunner {
       parts.map(({ part }) => part),
     );
     const words = this.#pack(plan.rows, parts, slot);
+    const rules = this.#packRules(plan.rows, parts, slot);
     slot.begun.record();
     for (const copy of plan.copies) kv.copy(copy);
     memory.send(slot, words);
-    const byHost = plan.rows.some(({ sample }) => sample !== null && !drawsOnDevice(sample));
-    const host = byHost ? this.#parts.hostDraw.begin(order.length) : null;
-    for (const placed of parts) {
+    memory.sendRules(slot, rules?.words ?? 0);
+    const host = rules === null ? this.#parts.hostDraw.begin(order.length) : null;
+    parts.forEach((placed, i) => {
       this.#runModel(placed);
-      if (placed.part.draws === 0) continue;
-      if (host === null) this.#drawOnDevice(plan.rows, placed);
-      else this.#drawOnHost({ rows: plan.rows, slot, order }, placed, host);
-    }
+      if (placed.part.draws === 0) return;
+      if (host !== null) return this.#drawOnHost({ rows: plan.rows, slot, order }, placed, host);
+      this.#parts.rules.apply(rules?.parts[i] ?? []);
+      this.#drawOnDevice(plan.rows, placed);
+    });
     if (host === null) memory.receive(slot, order.length);
     slot.done.record();
     return { plan, slot, order, bySequence, host };
@@ -167,7 +177,7 @@ export class CudaRunner implements ModelRunner {
   /** Returns the words used. */
   #pack(rows: readonly PlanRow[], parts: readonly PlacedPart[], slot: StepSlot): number {
     const { partLimits, memory, random } = this.#parts;
-    const previous = this.#previous?.bySequence ?? new Map<number, number>();
+    const previous = this.#previous?.bySequence ?? NO_DRAWS;
     const context = { blockSize: partLimits.blockSize, drawn: memory.sizes.maxDraws, previous };
     for (const { part, shape, layout } of parts) {
       packPart(rows, part, { words: slot.words, layout, shape, ...context });
@@ -183,6 +193,16 @@ export class CudaRunner implements ModelRunner {
       slot.floats.fill(0, layout.temperature + draw, layout.temperature + shape.logits);
     }
     return parts.at(-1)?.layout.end ?? 0;
+  }
+
+  /** Null when the host must draw: for a row of its kind, or because rules are more than there is room for. */
+  #packRules(rows: readonly PlanRow[], parts: readonly PlacedPart[], slot: StepSlot): StepRules | null {
+    if (rows.some(({ sample, draws }) => sample !== null && !drawsOnDevice(sample, draws))) return null;
+    const previous = this.#previous?.bySequence ?? NO_DRAWS;
+    return this.#parts.rules.pack(
+      slot,
+      parts.map(({ part }) => ruledRows(rows, part, previous)),
+    );
   }
 
   #runModel({ part, bucket, shape, layout }: PlacedPart): void {
@@ -245,15 +265,19 @@ function addFailures(
   { order, checks }: { readonly order: Int32Array; readonly checks: Float32Array },
   failures: Map<number, string>,
 ): void {
-  const bad = new Set<number>();
+  const bad = new Map<number, number>();
   order.forEach((place, at) => {
-    if (!Number.isFinite(checks[at])) bad.add(place);
+    const check = checks[at] ?? NaN;
+    if (!Number.isFinite(check)) bad.set(place, check);
   });
   if (bad.size === 0) return;
   let place = 0;
-  rows.forEach(({ draws }, row) => {
+  rows.forEach(({ draws, sample }, row) => {
     for (let i = 0; i < draws; i++, place++) {
-      if (bad.has(place)) failures.set(row, 'the model gave logits that are not finite');
+      const check = bad.get(place);
+      if (check === undefined) continue;
+      const forbidden = (sample?.rules ?? null) !== null && check === -Infinity;
+      failures.set(row, forbidden ? 'rules forbid every token' : 'the model gave logits that are not finite');
     }
   });
 }

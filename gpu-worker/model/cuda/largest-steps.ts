@@ -2,6 +2,7 @@
 import type { Cuda } from '../runtime/cudart.ts';
 import type { BucketLimits } from './buckets.ts';
 import type { DeviceDraw } from './device-draw.ts';
+import type { DeviceRules } from './device-rules.ts';
 import type { PagedDecoder } from './paged-decoder.ts';
 import { layoutOf, packPart } from './plan-inputs.ts';
 import type { Part, PartLimits, PartShape } from './plan-inputs.ts';
@@ -23,7 +24,7 @@ export interface LargestSteps {
 }
 
 /** Every block is block 0, so a cache of one block is enough. */
-export function runLargestSteps(parts: StepParts, limits: LargestSteps): void {
+export function runLargestSteps(parts: StepParts & { readonly rules: DeviceRules }, limits: LargestSteps): void {
   const { maxNumSeqs, maxStepTokens, buckets, partLimits } = limits;
   const longest = Math.min(maxStepTokens, buckets.maxWidth * partLimits.blockSize);
   // Prompts of full length until the step is full.
@@ -45,6 +46,9 @@ export function runLargestSteps(parts: StepParts, limits: LargestSteps): void {
     const rows = Array.from({ length: count }, (_, i) => row(i, { start: start - 1, tokens: 2, buckets }));
     if (count * 2 <= maxStepTokens && start > 1) runStep(parts, rows, partLimits);
   }
+  const slot = parts.memory.slots[0];
+  if (slot !== undefined) parts.rules.warmUp(slot);
+  parts.cuda.synchronize();
 }
 
 function row(sequence: number, at: { start: number; tokens: number; buckets: BucketLimits }): PlanRow {

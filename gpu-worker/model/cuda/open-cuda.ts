@@ -12,6 +12,7 @@ import type { BucketLimits } from './buckets.ts';
 import { calibrateKvScales } from './calibrate.ts';
 import { CudaRunner } from './cuda-runner.ts';
 import { DeviceDraw } from './device-draw.ts';
+import { DeviceRules } from './device-rules.ts';
 import { deviceBackend } from './device-sampler.ts';
 import { DeviceWeights } from './device-weights.ts';
 import type { QuantizedSource } from './device-weights.ts';
@@ -53,6 +54,8 @@ export interface CudaOptions {
 const MAX_GRAPHS = 96;
 /** Rows of logits at once beyond one for each sequence: verified drafts come in further parts. */
 const LEAST_LOGITS = 64;
+/** Words of the tokens that a step's rules look at, 3 each: 1,400,000 tokens of all its rows. */
+const RULE_WORDS = 1 << 22;
 /** Tokens of a quantized cache expanded at once. */
 const MAX_EXPANDED = 65_536;
 
@@ -120,7 +123,9 @@ function open(config: ModelConfig, source: WeightSource, opening: Opening): Cuda
   const decodesApart = kvType === 'float8e4m3fn';
   const partLimits: PartLimits = { maxDraws: maxLogits, decodesApart, maxExpanded: MAX_EXPANDED, blockSize };
   const words = wordsOfLargestStep({ maxStepTokens, maxNumSeqs, maxDraws: maxLogits, maxWidth: buckets.maxWidth });
-  const memory = new StepMemory(cuda, { words, maxLogits, maxDraws: maxStepTokens + maxNumSeqs, vocabSize });
+  const memory = new StepMemory(cuda, {
+    ...{ words, maxLogits, maxDraws: maxStepTokens + maxNumSeqs, vocabSize, ruleWords: RULE_WORDS },
+  });
   cleanup.push(() => memory.free());
   const graphOptions = { config, type, kvType, blockSize, words: memory.length, maxModelLen };
   const { quantized = () => null, onProgress, quantization = 'none' } = opening;
@@ -132,10 +137,12 @@ function open(config: ModelConfig, source: WeightSource, opening: Opening): Cuda
   cleanup.push(() => decoder.release());
   const draw = new DeviceDraw(cuda, memory);
   cleanup.push(() => draw.release());
+  const rules = new DeviceRules(cuda, memory);
+  cleanup.push(() => rules.release());
   const backend = deviceBackend(cuda, memory);
   const hostDraw = new HostDraw(new Sampler({ vocabSize, maxRows: maxLogits, backend }), backend.begin);
   cleanup.push(() => hostDraw.free());
-  runLargestSteps({ cuda, memory, decoder, draw }, { maxNumSeqs, maxStepTokens, partLimits, buckets });
+  runLargestSteps({ cuda, memory, decoder, draw, rules }, { maxNumSeqs, maxStepTokens, partLimits, buckets });
   hostDraw.warmUp(backend.chunkRows);
   const { free: freeBytes, total: totalBytes } = cuda.memory();
   const bytesPerBlock = 2 * layers * blockBytes(config, kvType, blockSize);
@@ -152,7 +159,7 @@ function open(config: ModelConfig, source: WeightSource, opening: Opening): Cuda
   const fingerprint = fingerprintOf(config, source, [type, quantization, `kv-${kvType}`]);
   return new CudaRunner({
     info: { vocabSize, maxModelLen, maxNumSeqs, maxStepTokens, kv: layout, eosIds, fingerprint, gpu: cuda.device },
-    ...{ cuda, memory, decoder, draw, hostDraw, kv, partLimits, maxGraphs: MAX_GRAPHS },
+    ...{ cuda, memory, decoder, draw, rules, hostDraw, kv, partLimits, maxGraphs: MAX_GRAPHS },
     buckets: (opening.graphs ?? true) ? buckets : null,
     random: Xoshiro128.fromEntropy(),
     onDispose: opening.free,

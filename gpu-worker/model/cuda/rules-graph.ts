@@ -9,9 +9,10 @@ export const UNSEEN = -1;
 
 /** What the graph reads of R rows with W places for tokens each. */
 export const LIST_INPUTS = { ids: 'int32', counts: 'int32', bias: 'float32' } as const;
+const [INT32, FLOAT32] = ['int32', 'float32'] as const;
 export const ROW_INPUTS = {
-  ...{ offset: 'int32', place: 'int32', known: 'int32' },
-  ...{ pending: 'float32', repetition: 'float32', frequency: 'float32', presence: 'float32' },
+  ...{ offset: INT32, place: INT32, known: INT32 },
+  ...{ pending: FLOAT32, repetition: FLOAT32, frequency: FLOAT32, presence: FLOAT32 },
 } as const;
 
 /**

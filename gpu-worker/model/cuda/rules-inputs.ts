@@ -68,6 +68,13 @@ export function packRules(
   return { blocks, end };
 }
 
+/** All that so many words hold in one block of the narrowest rows. */
+export function largestBlock(words: number): RulesBlock {
+  const each = Object.keys(LIST_INPUTS).length * FIRST_WIDTH + Object.keys(ROW_INPUTS).length;
+  const rows = Math.floor((words - NAMES.length * ALIGNMENT) / each);
+  return place(rows, FIRST_WIDTH, 0).block;
+}
+
 interface Listed {
   readonly row: RuledRow;
   readonly penalized: boolean;

@@ -13,6 +13,8 @@ export interface StepSizes {
   readonly maxLogits: number;
   /** Draws of a step. */
   readonly maxDraws: number;
+  /** Words of a step's rules. */
+  readonly ruleWords: number;
   readonly vocabSize: number;
 }
 
@@ -22,6 +24,10 @@ export interface StepSlot {
   readonly words: Int32Array;
   readonly floats: Float32Array;
   readonly wordsPointer: bigint;
+  /** What penalties and biases read, likewise. */
+  readonly ruleWords: Int32Array;
+  readonly ruleFloats: Float32Array;
+  readonly rulesPointer: bigint;
   /** [maxDraws] each: tokens, and the logit of each, which is not finite where the row's logits are not. */
   readonly tokens: Int32Array;
   readonly checks: Float32Array;
@@ -38,6 +44,8 @@ export class StepMemory {
   readonly #words: DeviceMemory;
   /** int32 tokens [maxDraws], float32 checks [maxDraws] */
   readonly #results: DeviceMemory;
+  /** int32 [ruleWords] */
+  readonly #rules: DeviceMemory;
   /** float32 [maxLogits, V] */
   readonly #logits: DeviceMemory;
 
@@ -46,6 +54,7 @@ export class StepMemory {
     this.sizes = sizes;
     this.#words = cuda.allocate((sizes.maxDraws + sizes.words) * WORD_BYTES);
     this.#results = cuda.allocate(2 * sizes.maxDraws * WORD_BYTES);
+    this.#rules = cuda.allocate(sizes.ruleWords * WORD_BYTES);
     this.#logits = cuda.allocate(sizes.maxLogits * sizes.vocabSize * WORD_BYTES);
     cuda.fill(this.#results.pointer, 0, this.#results.bytes);
     this.slots = Array.from({ length: DEPTH }, () => this.#slot());
@@ -66,13 +75,23 @@ export class StepMemory {
     return this.#view(this.#words.pointer + BigInt((this.sizes.maxDraws + at) * WORD_BYTES), type, shape);
   }
 
+  /** An input of rules that begins at word `at` of them. */
+  ruleInput(at: number, type: 'int32' | 'float32', shape: readonly number[]): TensorView {
+    return this.#view(this.#rules.pointer + BigInt(at * WORD_BYTES), type, shape);
+  }
+
+  /** float32 [maxLogits × V] */
+  get allLogits(): TensorView {
+    return this.#view(this.#logits.pointer, 'float32', [this.sizes.maxLogits * this.sizes.vocabSize]);
+  }
+
   logits(rows: number): TensorView {
     return this.#view(this.#logits.pointer, 'float32', [rows, this.sizes.vocabSize]);
   }
 
-  /** int32 [count] from the draw `first` on. */
+  /** int32 [count, 1] from the draw `first` on. */
   tokens(first: number, count: number): TensorView {
-    return this.#view(this.#results.pointer + BigInt(first * WORD_BYTES), 'int32', [count]);
+    return this.#view(this.#results.pointer + BigInt(first * WORD_BYTES), 'int32', [count, 1]);
   }
 
   /** float32 [count, 1] */
@@ -86,6 +105,11 @@ export class StepMemory {
     const { maxDraws } = this.sizes;
     this.#cuda.copy(this.#words.pointer, this.#results.pointer, maxDraws * WORD_BYTES);
     this.#cuda.toDevice(this.#words.pointer + BigInt(maxDraws * WORD_BYTES), slot.wordsPointer, words * WORD_BYTES);
+  }
+
+  /** The first `words` of the slot's rules to the GPU. */
+  sendRules(slot: StepSlot, words: number): void {
+    if (words > 0) this.#cuda.toDevice(this.#rules.pointer, slot.rulesPointer, words * WORD_BYTES);
   }
 
   /** Draws and checks to the host. */
@@ -104,17 +128,21 @@ export class StepMemory {
 
   free(): void {
     for (const { begun, done } of this.slots) for (const event of [begun, done]) event.release();
-    for (const memory of [this.#words, this.#results, this.#logits]) this.#cuda.free(memory);
+    for (const memory of [this.#words, this.#results, this.#rules, this.#logits]) this.#cuda.free(memory);
   }
 
   #slot(): StepSlot {
-    const { words, maxDraws } = this.sizes;
+    const { words, maxDraws, ruleWords } = this.sizes;
     const inputs: PinnedMemory = this.#cuda.allocatePinned(words * WORD_BYTES);
+    const rules = this.#cuda.allocatePinned(ruleWords * WORD_BYTES);
     const results = this.#cuda.allocatePinned(2 * maxDraws * WORD_BYTES);
     return {
       words: new Int32Array(inputs.buffer),
       floats: new Float32Array(inputs.buffer),
       wordsPointer: inputs.pointer,
+      ruleWords: new Int32Array(rules.buffer),
+      ruleFloats: new Float32Array(rules.buffer),
+      rulesPointer: rules.pointer,
       tokens: new Int32Array(results.buffer, 0, maxDraws),
       checks: new Float32Array(results.buffer, maxDraws * WORD_BYTES, maxDraws),
       resultsPointer: results.pointer,
