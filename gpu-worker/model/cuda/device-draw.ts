@@ -2,12 +2,10 @@
 import type { Cuda } from '../runtime/cudart.ts';
 import { RunOptions, Session } from '../runtime/session.ts';
 import type { Binding, TensorView } from '../runtime/session.ts';
-import { greedyDrawGraph, mixedDrawGraph } from './draw-graphs.ts';
+import { drawGraph } from './draw-graphs.ts';
+import type { DrawKind } from './draw-graphs.ts';
 import type { PartLayout } from './plan-inputs.ts';
 import type { StepMemory } from './step-memory.ts';
-
-/** greedy: every row; mixed: each row as its temperature says. */
-export type DrawKind = 'greedy' | 'mixed';
 
 interface Drawer {
   readonly session: Session;
@@ -25,12 +23,13 @@ export class DeviceDraw {
   constructor(cuda: Cuda, memory: StepMemory) {
     this.#memory = memory;
     const { vocabSize } = memory.sizes;
-    const open = (model: Uint8Array): Drawer => {
+    const open = (kind: DrawKind): Drawer => {
+      const model = drawGraph(kind, vocabSize);
       const settings = { device: cuda.device, stream: cuda.stream, graphs: true };
       const session = new Session(model, { threads: 1, initializers: new Map<string, TensorView>(), cuda: settings });
       return { session, eager: session.bind(), captured: new Map() };
     };
-    this.#drawers = { greedy: open(greedyDrawGraph(vocabSize)), mixed: open(mixedDrawGraph(vocabSize)) };
+    this.#drawers = { greedy: open('greedy'), sampled: open('sampled'), mixed: open('mixed') };
   }
 
   /** Draws `count` tokens from the first rows of logits to the draws from `first` on. Queued on the stream. */
@@ -68,7 +67,7 @@ export class DeviceDraw {
     const { layout, first, count } = at;
     const memory = this.#memory;
     binding.input('logits', memory.logits(count));
-    if (kind === 'mixed') {
+    if (kind !== 'greedy') {
       binding.input('temperature', memory.input(layout.temperature, 'float32', [count, 1]));
       binding.input('block_uniform', memory.input(layout.blockUniform, 'float32', [count, 1]));
       binding.input('token_uniform', memory.input(layout.tokenUniform, 'float32', [count, 1]));

@@ -1,46 +1,51 @@
-/** The graphs that draw on the GPU without the host: greedy alone, and greedy or inverse CDF row by row. Know no memory. */
+/** The graphs that draw on the GPU without the host: greedy, by inverse CDF, or either row by row. Know no memory. */
 import { GraphBuilder } from '../graph/graph-builder.ts';
+import type { Value } from '../graph/graph-builder.ts';
+import { drawNodes } from '../inverse-cdf.ts';
 import { ELEMENT_TYPES } from '../runtime/ort-api.ts';
-import { bulkNodes } from '../sampling-graphs.ts';
 
-/** Logits float32 [R, V] → token int32 [R] and check float32 [R], the token's logit: finite if the row's logits are. */
-export function greedyDrawGraph(vocabSize: number): Uint8Array {
-  const graph = drawGraph('greedy_draw', vocabSize);
-  finish(graph, greedy(graph));
-  return graph.encode();
-}
+/** greedy: every row; sampled: none; mixed: each row as its temperature says, 0 = greedy. */
+export type DrawKind = 'greedy' | 'sampled' | 'mixed';
 
-/** Also temperature, block_uniform and token_uniform [R, 1], as the bulk graph has them; temperature 0 = greedy. */
-export function mixedDrawGraph(vocabSize: number): Uint8Array {
-  const graph = drawGraph('mixed_draw', vocabSize);
-  const inputs = ['temperature', 'block_uniform', 'token_uniform'];
-  for (const name of inputs) graph.input(name, 'float32', ['R', 1]);
-  const zero = graph.float32('zero', [0]);
-  const isGreedy = graph.node({ op: 'LessOrEqual', inputs: ['temperature', zero] });
-  // Greedy rows pass through the softmax unread.
-  const one = graph.float32('one', [1]);
-  const temperature = graph.node({ op: 'Where', inputs: [isGreedy, one, 'temperature'] });
-  const drawn = bulkNodes(graph, { vocabSize, temperature });
-  finish(graph, graph.node({ op: 'Where', inputs: [isGreedy, greedy(graph), drawn] }));
-  return graph.encode();
-}
-
-function drawGraph(name: string, vocabSize: number): GraphBuilder {
-  const graph = new GraphBuilder(name);
+/**
+ * Logits float32 [R, V] and, unless greedy, temperature, block_uniform and token_uniform [R, 1] as the bulk graph has
+ * them → token int32 [R, 1] and check float32 [R, 1]: finite if the row's logits are.
+ */
+export function drawGraph(kind: DrawKind, vocabSize: number): Uint8Array {
+  const graph = new GraphBuilder(`${kind}_draw`);
   graph.input('logits', 'float32', ['R', vocabSize]);
-  graph.output('token', 'int32', ['R']);
+  if (kind !== 'greedy') {
+    for (const name of ['temperature', 'block_uniform', 'token_uniform']) graph.input(name, 'float32', ['R', 1]);
+  }
+  graph.output('token', 'int32', ['R', 1]);
   graph.output('check', 'float32', ['R', 1]);
-  return graph;
+  const token =
+    kind === 'mixed' ? mixed(graph, vocabSize) : kind === 'greedy' ? greedy(graph) : sampled(graph, vocabSize);
+  graph.node({ op: 'Cast', inputs: [token], attributes: { to: ELEMENT_TYPES.int32 }, outputs: ['token'] });
+  return graph.encode();
 }
 
 /** int64 [R, 1] */
-function greedy(graph: GraphBuilder): string {
-  return graph.node({ op: 'ArgMax', inputs: ['logits'], attributes: { axis: -1 } });
+function greedy(graph: GraphBuilder): Value {
+  const token = graph.node({ op: 'ArgMax', inputs: ['logits'], attributes: { axis: -1 } });
+  graph.node({ op: 'GatherElements', inputs: ['logits', token], attributes: { axis: 1 }, outputs: ['check'] });
+  return token;
 }
 
-/** `token` int64 [R, 1]. */
-function finish(graph: GraphBuilder, token: string): void {
-  graph.node({ op: 'GatherElements', inputs: ['logits', token], attributes: { axis: 1 }, outputs: ['check'] });
-  const narrow = graph.node({ op: 'Cast', inputs: [token], attributes: { to: ELEMENT_TYPES.int32 } });
-  graph.node({ op: 'Squeeze', inputs: [narrow, graph.int64('column_axis', [1])], outputs: ['token'] });
+function sampled(graph: GraphBuilder, vocabSize: number): Value {
+  const { token, check } = drawNodes(graph, { vocabSize, temperature: 'temperature' });
+  graph.node({ op: 'Identity', inputs: [check], outputs: ['check'] });
+  return token;
+}
+
+/** int64 [R, 1] */
+function mixed(graph: GraphBuilder, vocabSize: number): Value {
+  const isGreedy = graph.node({ op: 'LessOrEqual', inputs: ['temperature', graph.float32('zero', [0])] });
+  // Greedy rows pass through the softmax unread.
+  const temperature = graph.node({ op: 'Where', inputs: [isGreedy, graph.float32('one', [1]), 'temperature'] });
+  const drawn = drawNodes(graph, { vocabSize, temperature });
+  graph.node({ op: 'Identity', inputs: [drawn.check], outputs: ['check'] });
+  const likeliest = graph.node({ op: 'ArgMax', inputs: ['logits'], attributes: { axis: -1 } });
+  const token = graph.node({ op: 'Cast', inputs: [drawn.token], attributes: { to: ELEMENT_TYPES.int64 } });
+  return graph.node({ op: 'Where', inputs: [isGreedy, likeliest, token] });
 }

@@ -2,7 +2,7 @@
 import { readdirSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { readModelConfig } from '../../../../gpu-worker/model/config.ts';
-import { greedyDrawGraph, mixedDrawGraph } from '../../../../gpu-worker/model/cuda/draw-graphs.ts';
+import { drawGraph } from '../../../../gpu-worker/model/cuda/draw-graphs.ts';
 import { dimensionOrder, pagedGraph } from '../../../../gpu-worker/model/cuda/paged-graph.ts';
 import type { PagedWeights } from '../../../../gpu-worker/model/cuda/paged-graph.ts';
 import { Memory } from '../../../../gpu-worker/model/runtime/memory.ts';
@@ -109,7 +109,7 @@ function draw(
   };
   binding.input('logits', place(logits.flat(), 'float32', [rows, columns]).view);
   for (const [name, values] of Object.entries(inputs)) binding.input(name, place(values, 'float32', [rows, 1]).view);
-  const tokens = place(new Array(rows).fill(-1), 'int32', [rows]);
+  const tokens = place(new Array(rows).fill(-1), 'int32', [rows, 1]);
   const checks = place(new Array(rows).fill(-1), 'float32', [rows, 1]);
   binding.output('token', tokens.view);
   binding.output('check', checks.view);
@@ -127,7 +127,7 @@ const peaked = (rows: number): number[][] =>
   Array.from({ length: rows }, (_, r) => Array.from({ length: VOCAB }, (_, id) => (id === (r * 37) % VOCAB ? 3 : 0)));
 
 test('greedy draws the likeliest and tells its logit', () => {
-  const { tokens, checks } = draw(greedyDrawGraph(VOCAB), peaked(5), {});
+  const { tokens, checks } = draw(drawGraph('greedy', VOCAB), peaked(5), {});
   expect(tokens).toEqual([0, 37, 74, 111, 148]);
   expect(checks).toEqual([3, 3, 3, 3, 3]);
 });
@@ -136,12 +136,12 @@ test('mixed draws each row as its temperature says', () => {
   const flat = Array.from({ length: VOCAB }, () => 1);
   const logits = [...peaked(2), flat, flat];
   const uniforms = { block_uniform: [0.999, 0.999, 0.999, 1e-6], token_uniform: [0.5, 0.5, 1e-6, 0.9999] };
-  const { tokens } = draw(mixedDrawGraph(VOCAB), logits, { temperature: [0, 0, 1, 0.5], ...uniforms });
+  const { tokens } = draw(drawGraph('mixed', VOCAB), logits, { temperature: [0, 0, 1, 0.5], ...uniforms });
   // Greedy twice; the first token of the last block of 256; the last of the first.
   expect(tokens).toEqual([0, 37, 512, 255]);
 });
 
-test('mixed follows the softmax at the temperature', () => {
+test.each(['sampled', 'mixed'] as const)('%s follows the softmax at the temperature', (kind) => {
   const rows = 4000;
   const temperature = 0.5;
   const logits = Array.from({ length: VOCAB }, (_, id) => Math.sin(id) - id / 200);
@@ -151,7 +151,7 @@ test('mixed follows the softmax at the temperature', () => {
     block_uniform: uniform(1),
     token_uniform: uniform(1237),
   };
-  const { tokens } = draw(mixedDrawGraph(VOCAB), new Array<number[]>(rows).fill(logits), inputs);
+  const { tokens } = draw(drawGraph(kind, VOCAB), new Array<number[]>(rows).fill(logits), inputs);
   const weights = logits.map((logit) => Math.exp(logit / temperature));
   const total = weights.reduce((sum, weight) => sum + weight, 0);
   const counts = new Array<number>(VOCAB).fill(0);
@@ -163,7 +163,26 @@ test('mixed follows the softmax at the temperature', () => {
   });
 });
 
-test.each([NaN, Infinity])('a model that gives %d shows in the check', (value) => {
-  const { checks } = draw(greedyDrawGraph(VOCAB), [new Array<number>(VOCAB).fill(value)], {});
-  expect(checks).toEqual([value]);
+const certain = { temperature: [1], block_uniform: [0.5], token_uniform: [0.5] };
+const row = (value: (id: number) => number): number[] => Array.from({ length: VOCAB }, (_, id) => value(id));
+
+test.each(['sampled', 'mixed'] as const)('%s is exact beside logits far below, and among forbidden tokens', (kind) => {
+  const tokenOf = (value: (id: number) => number): readonly number[] =>
+    draw(drawGraph(kind, VOCAB), [row(value)], certain).tokens;
+  // The first of each block is so low that float32 loses the others beside it.
+  expect(tokenOf((id) => (id % 256 === 0 ? -1e30 : id === 300 ? 20 : 0))).toEqual([300]);
+  expect(tokenOf((id) => (id % 256 === 0 ? -Infinity : id === 300 ? 20 : 0))).toEqual([300]);
+  // Two blocks with nothing to draw from.
+  expect(tokenOf((id) => (id === 699 ? 0 : -Infinity))).toEqual([699]);
+});
+
+test.each([NaN, Infinity])('a model that gives %d shows in the check, for one token as for all', (value) => {
+  expect(draw(drawGraph('greedy', VOCAB), [row(() => value)], {}).checks).toEqual([value]);
+  for (const kind of ['sampled', 'mixed'] as const) {
+    for (const bad of [row(() => value), row((id) => (id === 300 ? value : 0))]) {
+      const { tokens, checks } = draw(drawGraph(kind, VOCAB), [bad], certain);
+      expect(checks[0]).not.toSatisfy(Number.isFinite);
+      expect(tokens[0]).toSatisfy((token: number) => token >= 0 && token < VOCAB);
+    }
+  }
 });

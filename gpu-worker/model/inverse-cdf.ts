@@ -1,0 +1,111 @@
+/** Graph nodes over blocks of the vocabulary: log-softmax, and exact draws by inverse CDF. Know no memory and no session. */
+import type { GraphBuilder, Value } from './graph/graph-builder.ts';
+import { ELEMENT_TYPES } from './runtime/ort-api.ts';
+
+/** Neighbouring tokens of a block. */
+const BLOCK = 256;
+
+/**
+ * What goes over the whole row costs most on a GPU, where operators give a row to one block of threads: softmax takes
+ * 54 to 103 µs for 1 to 64 rows of 128,256 logits, over blocks 2 to 25 (H100).
+ */
+export interface NormalizedBlocks {
+  /** [R, V / BLOCK, BLOCK]: log-softmax inside each block; −Infinity behind the last token. */
+  readonly logprobs: Value;
+  /** [R, V / BLOCK]: log of each block's sum of exponentials. */
+  readonly masses: Value;
+}
+
+/** `values` float32 [R, V]. A block that is all −Infinity has a mass of −Infinity; one value that is NaN or Infinity makes its block's NaN. */
+export function normalizeBlocks(graph: GraphBuilder, values: Value, vocabSize: number): NormalizedBlocks {
+  const count = blocksOf(vocabSize);
+  const extra = count * BLOCK - vocabSize;
+  const nothing = graph.float32('nothing', [-Infinity]);
+  const pad = () => graph.node({ op: 'Pad', inputs: [values, graph.int64('padding', [0, 0, 0, extra]), nothing] });
+  const shape = graph.int64('block_shape', [-1, count, BLOCK]);
+  const blocks = graph.node({ op: 'Reshape', inputs: [extra === 0 ? values : pad(), shape] });
+  const logprobs = graph.node({ op: 'LogSoftmax', inputs: [blocks], attributes: { axis: -1 } });
+  // At its largest value a block's logprob is least negative: the difference loses nothing, however low the others are.
+  const largest = graph.node({ op: 'ArgMax', inputs: [blocks], attributes: { axis: -1 } });
+  const [value, logprob] = [blocks, logprobs].map((from) => {
+    const at = graph.node({ op: 'GatherElements', inputs: [from, largest], attributes: { axis: 2 } });
+    return graph.node({ op: 'Reshape', inputs: [at, graph.int64('mass_shape', [-1, count])] });
+  });
+  const difference = graph.node({ op: 'Sub', inputs: [value ?? '', logprob ?? ''] });
+  const isNothing = graph.node({ op: 'Equal', inputs: [value ?? '', nothing] });
+  return { logprobs, masses: graph.node({ op: 'Where', inputs: [isNothing, nothing, difference] }) };
+}
+
+/** [R, V / BLOCK, BLOCK] → [R, V] */
+export function unblocked(
+  graph: GraphBuilder,
+  { values, vocabSize, output }: { readonly values: Value; readonly vocabSize: number; readonly output: Value },
+): void {
+  const padded = blocksOf(vocabSize) * BLOCK;
+  const whole = padded === vocabSize ? [output] : undefined;
+  const inputs = [values, graph.int64('row_shape', [-1, padded])];
+  const rows = graph.node({ op: 'Reshape', inputs, ...(whole === undefined ? {} : { outputs: whole }) });
+  if (whole !== undefined) return;
+  const [first, last, axis] = [graph.int64('first', [0]), graph.int64('last', [vocabSize]), graph.int64('axis', [1])];
+  graph.node({ op: 'Slice', inputs: [rows, first, last, axis], outputs: [output] });
+}
+
+export interface Drawn {
+  /** float32 [R, 1], an integer. */
+  readonly token: Value;
+  /** float32 [R, 1], about 1: finite if and only if no logit of the row is NaN or Infinity, and one is above −Infinity. */
+  readonly check: Value;
+}
+
+/**
+ * Draws in a graph that has `logits` and block_uniform and token_uniform [R, 1]: inverse CDF over blocks of the
+ * vocabulary, then inside the block. A uniform of its own at each level keeps the steps of float32 far below a token's
+ * probability. Uniforms lie in [2⁻²⁴, 1 − 2⁻²⁴]: then no product below reaches its total, and no token of probability
+ * 0 is drawn.
+ */
+export function drawNodes(
+  graph: GraphBuilder,
+  { vocabSize, temperature }: { readonly vocabSize: number; readonly temperature: Value },
+): Drawn {
+  const scaled = graph.node({ op: 'Div', inputs: ['logits', temperature] });
+  const { logprobs, masses } = normalizeBlocks(graph, scaled, vocabSize);
+  const shares = graph.node({ op: 'Softmax', inputs: [masses], attributes: { axis: -1 } });
+  const block = inverseCdf(graph, shares, { uniform: 'block_uniform', size: blocksOf(vocabSize) });
+  const probs = graph.node({ op: 'Exp', inputs: [blockAt(graph, logprobs, block.index)] });
+  const inside = inverseCdf(graph, probs, { uniform: 'token_uniform', size: BLOCK });
+  const start = graph.node({ op: 'Mul', inputs: [block.index, graph.float32('block_size', [BLOCK])] });
+  return { token: graph.node({ op: 'Add', inputs: [start, inside.index] }), check: block.total };
+}
+
+function blocksOf(vocabSize: number): number {
+  return Math.ceil(vocabSize / BLOCK);
+}
+
+/**
+ * blocks [R, V / BLOCK, BLOCK], index float32 [R, 1] → [R, BLOCK]. By GatherElements: GatherND sends sizes to the GPU
+ * from host memory that it gives back, so a captured graph would read there whatever came later.
+ */
+function blockAt(graph: GraphBuilder, blocks: Value, index: Value): Value {
+  const whole = graph.node({ op: 'Cast', inputs: [index], attributes: { to: ELEMENT_TYPES.int64 } });
+  const place = graph.node({ op: 'Reshape', inputs: [whole, graph.int64('place_shape', [-1, 1, 1])] });
+  const places = graph.node({ op: 'Expand', inputs: [place, graph.int64('places_shape', [1, 1, BLOCK])] });
+  const row = graph.node({ op: 'GatherElements', inputs: [blocks, places], attributes: { axis: 1 } });
+  return graph.node({ op: 'Reshape', inputs: [row, graph.int64('chosen_shape', [-1, BLOCK])] });
+}
+
+/** weights [R, size], uniform [R, 1] → index float32 [R, 1], the first whose running sum exceeds uniform × total, and the total. */
+function inverseCdf(
+  graph: GraphBuilder,
+  weights: Value,
+  { uniform, size }: { readonly uniform: Value; readonly size: number },
+): { index: Value; total: Value } {
+  const axis = graph.int64('column_axis', [1]);
+  const sums = graph.node({ op: 'CumSum', inputs: [weights, axis] });
+  const last = graph.int64(`last_of_${size}`, [size - 1]);
+  const total = graph.node({ op: 'Gather', inputs: [sums, last], attributes: { axis: 1 } });
+  const bar = graph.node({ op: 'Mul', inputs: [uniform, total] });
+  const below = graph.node({ op: 'LessOrEqual', inputs: [sums, bar] });
+  // Summed as float32: exact up to 2²⁴, and without the casts around sums of integers.
+  const counted = graph.node({ op: 'Cast', inputs: [below], attributes: { to: ELEMENT_TYPES.float32 } });
+  return { index: graph.node({ op: 'ReduceSum', inputs: [counted, axis] }), total };
+}
