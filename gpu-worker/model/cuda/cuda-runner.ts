@@ -8,7 +8,8 @@ import { PlanError } from '../plan-check.ts';
 import type { Cuda } from '../runtime/cudart.ts';
 import { bucketFor } from './buckets.ts';
 import type { Bucket, BucketLimits } from './buckets.ts';
-import type { DeviceDraw, DrawKind } from './device-draw.ts';
+import type { DeviceDraw } from './device-draw.ts';
+import type { DrawKind } from './draw-graphs.ts';
 import { ruledRows } from './device-rules.ts';
 import type { DeviceRules, StepRules } from './device-rules.ts';
 import type { HostDraw, HostDraws } from './host-draw.ts';
@@ -190,7 +191,8 @@ export class CudaRunner implements ModelRunner {
           slot.floats[layout.tokenUniform + draw] = uniformFloat32(random);
         }
       }
-      slot.floats.fill(0, layout.temperature + draw, layout.temperature + shape.logits);
+      // Rows of a bucket that are not there draw from what lies there; nothing divides by 0.
+      slot.floats.fill(1, layout.temperature + draw, layout.temperature + shape.logits);
     }
     return parts.at(-1)?.layout.end ?? 0;
   }
@@ -217,7 +219,7 @@ export class CudaRunner implements ModelRunner {
 
   #drawOnDevice(rows: readonly PlanRow[], { part, bucket, layout, shape, first }: PlacedPart): void {
     const { draw } = this.#parts;
-    const kind: DrawKind = part.rows.every((place) => rows[place]?.sample?.temperature === 0) ? 'greedy' : 'mixed';
+    const kind = drawKindOf(part.rows.map((place) => rows[place]?.sample?.temperature ?? 0));
     if (bucket === null) draw.run(kind, layout, { first, count: part.draws });
     else draw.replay(kind, `${bucket.rows}x${bucket.width}`, { layout, count: shape.logits });
   }
@@ -254,6 +256,11 @@ export class CudaRunner implements ModelRunner {
       this.lost = error instanceof Error ? error.message : String(error);
     }
   }
+}
+
+function drawKindOf(temperatures: readonly number[]): DrawKind {
+  if (temperatures.every((temperature) => temperature === 0)) return 'greedy';
+  return temperatures.includes(0) ? 'mixed' : 'sampled';
 }
 
 function shapeOf({ rows, width }: Bucket): PartShape {
