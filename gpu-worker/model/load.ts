@@ -12,7 +12,7 @@ import { chooseDevice } from './choose-device.ts';
 import type { DeviceChoice, DtypeChoice } from './device.ts';
 import type { KvChoice } from './cuda/kv-layout.ts';
 import { openCudaRunner } from './cuda/open-cuda.ts';
-import { quantizedLayers } from './cuda/quantized-layers.ts';
+import { quantizedMatrices } from './cuda/quantized-matrices.ts';
 import { layerSubset, layerSubsetSource, withLayers } from './layer-subset.ts';
 import { openWeights } from './open-weights.ts';
 import type { FillProgress } from './quantize/fill-all.ts';
@@ -90,11 +90,11 @@ function openOnGpu(whole: ModelConfig, from: WeightSource, options: OpenModelOpt
   // Layers under other numbers are not those of the folder, whose files the cache is for.
   const folder = keepLayers === null ? options.folder : null;
   const { quantizationCache: cache = null, threads } = options;
-  const layers = quantizedLayers(config, scheme, { source, folder, quantization, cache, threads, onProgress });
+  const rounded = quantizedMatrices(config, scheme, { source, folder, quantization, cache, threads, onProgress });
   try {
-    return openCudaRunner(config, source, { ...own, quantized: layers.matrix });
+    return openCudaRunner(config, source, { ...own, quantized: rounded.matrix });
   } finally {
-    layers.free();
+    rounded.free();
   }
 }
 

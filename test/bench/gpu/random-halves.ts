@@ -58,15 +58,15 @@ function randomPool(): Uint16Array {
 const BLOCK_SIZE = 32;
 const NIBBLES_DEVIATION = 4.61;
 
-/** The matrices of layers as random codes, cut from one pool in host memory like the halves. */
+/** The matrices of layers and head as random codes, cut from one pool in host memory like the halves. */
 export function randomCodes(bits: 4 | 8): QuantizedSource {
-  const codes = Memory.allocate(1 << 28);
+  // The head alone has 525 million codes.
+  const codes = Memory.allocate(bits * 2 ** 26);
   fillRandomly(new Int32Array(codes.buffer), bits);
   const scales = Memory.allocate(1 << 26);
   const scale = (0.02 / NIBBLES_DEVIATION) * (bits === 4 ? 1 : 1 / 16);
   new Float32Array(scales.buffer).fill(scale);
   return ({ name, parts, columns }) => {
-    if (!name.includes('.layers.')) return null;
     const rows = parts.reduce((sum, part) => sum + part.rows, 0);
     const blocks = columns / BLOCK_SIZE;
     const bytes = (rows * columns * bits) / 8;
