@@ -56,7 +56,7 @@ function main(): void {
   const begin = performance.now();
   const runner = openCudaRunner(config, source, {
     ...{ maxNumSeqs: 1024, maxModelLen: 2048, maxStepTokens: 8192, kvCacheTokens: null },
-    ...{ kv, graphs: values.graphs === 'true', ...rounded(values.weights) },
+    ...{ kv, ...(values.graphs === 'true' ? {} : { graphBytes: 0 }), ...rounded(values.weights) },
   });
   const openSeconds = (performance.now() - begin) / 1000;
   show(`opened in ${openSeconds.toFixed(1)} s: ${JSON.stringify(runner.info.kv)}`);

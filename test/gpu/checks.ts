@@ -72,7 +72,8 @@ function open(model: GoldenModel, format: Format, graphs: boolean): ModelRunner 
   try {
     // As long as what transformers was asked for: LongRoPE's tables depend on it.
     const limits = { maxNumSeqs: 64, maxModelLen: longestOf(model), maxStepTokens: 4096, kvCacheTokens: 72 * 1024 };
-    return openCudaRunner(readModelConfig(model.folder), source, { ...limits, ...format, graphs });
+    const without = graphs ? {} : { graphBytes: 0 };
+    return openCudaRunner(readModelConfig(model.folder), source, { ...limits, ...format, ...without });
   } finally {
     source.close();
   }

@@ -12,6 +12,7 @@ import type { DeviceDraw } from './device-draw.ts';
 import type { DrawKind } from './draw-graphs.ts';
 import { ruledRows } from './device-rules.ts';
 import type { DeviceRules, StepRules } from './device-rules.ts';
+import type { GraphMemory } from './graph-memory.ts';
 import type { HostDraw, HostDraws } from './host-draw.ts';
 import type { KvBlocks } from './kv-blocks.ts';
 import { checkPagedPlan } from './paged-plan-check.ts';
@@ -31,10 +32,9 @@ export interface CudaRunnerParts {
   readonly hostDraw: HostDraw;
   readonly kv: KvBlocks;
   readonly partLimits: PartLimits;
-  /** Null: no CUDA graphs. */
-  readonly buckets: BucketLimits | null;
-  /** CUDA graphs captured at most; further buckets run kernel by kernel. */
-  readonly maxGraphs: number;
+  /** Of decode steps, which run as CUDA graphs while there is memory for these. */
+  readonly buckets: BucketLimits;
+  readonly graphs: GraphMemory;
   readonly random: RandomSource;
   /** Frees everything above. */
   readonly onDispose: () => void;
@@ -168,11 +168,9 @@ export class CudaRunner implements ModelRunner {
   }
 
   #bucketOf(part: Part): Bucket | null {
-    const { buckets, decoder, maxGraphs } = this.#parts;
-    if (buckets === null || !part.decode) return null;
-    const bucket = bucketFor(part.rows.length, part.width, buckets);
-    if (bucket === null || decoder.graphs < maxGraphs || decoder.has(bucket, buckets)) return bucket;
-    return null;
+    const { buckets, graphs } = this.#parts;
+    const bucket = part.decode ? bucketFor(part.rows.length, part.width, buckets) : null;
+    return bucket !== null && graphs.has(graphKey('model', bucket)) ? bucket : null;
   }
 
   /** Returns the words used. */
@@ -208,20 +206,18 @@ export class CudaRunner implements ModelRunner {
   }
 
   #runModel({ part, bucket, shape, layout }: PlacedPart): void {
-    const { decoder, buckets, partLimits } = this.#parts;
-    if (bucket === null || buckets === null) {
-      decoder.run(shape, layout, part);
-      return;
-    }
+    const { decoder, buckets, graphs, partLimits } = this.#parts;
+    if (bucket === null) return decoder.run(shape, layout, part);
     const bounds = { longestRow: 1, longestTotal: bucket.width * partLimits.blockSize };
-    decoder.replay(bucket, buckets, { shape, layout, bounds });
+    graphs.run(graphKey('model', bucket), () => decoder.replay(bucket, buckets, { shape, layout, bounds }));
   }
 
   #drawOnDevice(rows: readonly PlanRow[], { part, bucket, layout, shape, first }: PlacedPart): void {
-    const { draw } = this.#parts;
+    const { draw, graphs } = this.#parts;
     const kind = drawKindOf(part.rows.map((place) => rows[place]?.sample?.temperature ?? 0));
-    if (bucket === null) draw.run(kind, layout, { first, count: part.draws });
-    else draw.replay(kind, `${bucket.rows}x${bucket.width}`, { layout, count: shape.logits });
+    if (bucket === null) return draw.run(kind, layout, { first, count: part.draws });
+    const key = graphKey(kind, bucket);
+    graphs.run(key, () => draw.replay(kind, key, { layout, count: shape.logits }));
   }
 
   #drawOnHost(
@@ -261,6 +257,10 @@ export class CudaRunner implements ModelRunner {
 function drawKindOf(temperatures: readonly number[]): DrawKind {
   if (temperatures.every((temperature) => temperature === 0)) return 'greedy';
   return temperatures.includes(0) ? 'mixed' : 'sampled';
+}
+
+function graphKey(of: DrawKind | 'model', { rows, width }: Bucket): string {
+  return `${of} ${rows}x${width}`;
 }
 
 function shapeOf({ rows, width }: Bucket): PartShape {

@@ -16,6 +16,7 @@ import { DeviceRules } from './device-rules.ts';
 import { deviceBackend } from './device-sampler.ts';
 import { DeviceWeights } from './device-weights.ts';
 import type { QuantizedSource } from './device-weights.ts';
+import { defaultGraphBytes, GraphMemory } from './graph-memory.ts';
 import { HostDraw } from './host-draw.ts';
 import { KvBlocks } from './kv-blocks.ts';
 import { blockBytes, blocksThatFit, blockSizeFor, chooseKvType } from './kv-layout.ts';
@@ -45,13 +46,11 @@ export interface CudaOptions {
   readonly quantized?: QuantizedSource;
   /** Names how weights are rounded, for the fingerprint. */
   readonly quantization?: string;
-  /** By default on. */
-  readonly graphs?: boolean;
+  /** Bytes of its memory set aside for CUDA graphs of decode steps; 0 = none; by default by the GPU's size. */
+  readonly graphBytes?: number;
   readonly onProgress?: (progress: { readonly bytes: number; readonly totalBytes: number }) => void;
 }
 
-/** CUDA graphs of decode steps: about 550 nodes each in a model of 32 layers. */
-const MAX_GRAPHS = 96;
 /** Rows of logits at once beyond one for each sequence: verified drafts come in further parts. */
 const LEAST_LOGITS = 64;
 /** Words of the tokens that a step's rules look at, 3 each: 1,400,000 tokens of all its rows. */
@@ -145,9 +144,10 @@ function open(config: ModelConfig, source: WeightSource, opening: Opening): Cuda
   runLargestSteps({ cuda, memory, decoder, draw, rules }, { maxNumSeqs, maxStepTokens, partLimits, buckets });
   hostDraw.warmUp(backend.chunkRows);
   const { free: freeBytes, total: totalBytes } = cuda.memory();
+  const graphBytes = opening.graphBytes ?? defaultGraphBytes(totalBytes);
   const bytesPerBlock = 2 * layers * blockBytes(config, kvType, blockSize);
   const blocks = blocksThatFit({
-    ...{ totalBytes, freeBytes, utilization: memoryUtilization, bytesPerBlock, blockSize },
+    ...{ totalBytes, freeBytes: freeBytes - graphBytes, utilization: memoryUtilization, bytesPerBlock, blockSize },
     ...{ maxModelLen, maxNumSeqs, kvCacheTokens },
   });
   const kv = new KvBlocks(cuda, { ...kvShape, blocks });
@@ -159,8 +159,8 @@ function open(config: ModelConfig, source: WeightSource, opening: Opening): Cuda
   const fingerprint = fingerprintOf(config, source, [type, quantization, `kv-${kvType}`]);
   return new CudaRunner({
     info: { vocabSize, maxModelLen, maxNumSeqs, maxStepTokens, kv: layout, eosIds, fingerprint, gpu: cuda.device },
-    ...{ cuda, memory, decoder, draw, rules, hostDraw, kv, partLimits, maxGraphs: MAX_GRAPHS },
-    buckets: (opening.graphs ?? true) ? buckets : null,
+    ...{ cuda, memory, decoder, draw, rules, hostDraw, kv, partLimits, buckets },
+    graphs: new GraphMemory(graphBytes, () => cuda.memory().free),
     random: Xoshiro128.fromEntropy(),
     onDispose: opening.free,
   });

@@ -43,11 +43,6 @@ export class PagedDecoder {
     this.#eager = this.#prepare(null);
   }
 
-  /** Buckets that have a graph. */
-  get graphs(): number {
-    return this.#captured.size;
-  }
-
   /** Every graph captured so far reads the old cache and is never replayed. */
   useKv(kv: KvBlocks): void {
     this.#forget();
@@ -60,10 +55,6 @@ export class PagedDecoder {
     this.#bind(this.#eager, shape, layout);
     this.#setBounds(this.#eager, bounds);
     this.#eager.binding.run(this.#eager.options);
-  }
-
-  has(bucket: Bucket, limits: BucketLimits): boolean {
-    return this.#captured.has(graphId(bucket, limits));
   }
 
   /** The same for a bucket's shape; captures its graph the first time, which runs the part more than once. */
