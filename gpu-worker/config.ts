@@ -9,8 +9,7 @@ import { ConfigError, helpRows, readFlags, Settings, type Environment } from './
 import type { EngineOptions } from './engine/engine-options.ts';
 import { modelPlace, type HubSettings } from './model/hub.ts';
 import { BLOCK_SIZES, DEFAULT_BLOCK_SIZE, QUANTIZATIONS, type BlockSize } from './model/quantize/scheme.ts';
-import { DEVICES, DTYPES } from './model/device.ts';
-import { KV_CHOICES } from './model/cuda/kv-layout.ts';
+import { DEVICES, DTYPES, KV_CACHE_DTYPES } from './model/device.ts';
 import { camelCase } from './spelling.ts';
 
 export { ConfigError };
@@ -137,7 +136,7 @@ export function engineConfig(
     device: settings.oneOf('device', DEVICES),
     gpu: settings.integer('gpu', 0, 1023),
     dtype: settings.oneOf('dtype', DTYPES),
-    kvCacheDtype: settings.oneOf('kv-cache-dtype', KV_CHOICES),
+    kvCacheDtype: settings.oneOf('kv-cache-dtype', KV_CACHE_DTYPES),
     policy: Object.freeze({
       mode: settings.oneOf('mode', ['latency', 'balanced', 'throughput']),
       prefixCaching: settings.boolean('enable-prefix-caching'),

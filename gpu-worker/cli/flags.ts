@@ -110,7 +110,7 @@ export const ENGINE_FLAGS = {
   dtype: { env: 'MILLRACE_DTYPE', help: 'on a GPU auto (as stored), float16 or bfloat16', fallback: 'auto' },
   'kv-cache-dtype': {
     env: 'MILLRACE_KV_CACHE_DTYPE',
-    help: 'on a GPU auto, float16 or fp8; auto: fp8 where its fast kernel takes the model',
+    help: 'keys and values: on a CPU auto (float32), float32 or int8; on a GPU auto, float16, fp8 or int8',
     fallback: 'auto',
   },
   threads: { env: 'MILLRACE_THREADS', help: 'threads inside the model', fallback: String(availableParallelism()) },
@@ -234,6 +234,7 @@ export const PERPLEXITY_HELP = {
   'quantization-cache': OFFLINE_ENGINE_FLAGS['quantization-cache'],
   'prune-layers': OFFLINE_ENGINE_FLAGS['prune-layers'],
   'prune-calibration': OFFLINE_ENGINE_FLAGS['prune-calibration'],
+  'kv-cache-dtype': OFFLINE_ENGINE_FLAGS['kv-cache-dtype'],
   ...{ threads, progress: BATCH_FLAGS.progress },
 } as const satisfies FlagTable;
 

@@ -10,7 +10,7 @@ import { PERPLEXITY_HELP } from './flags.ts';
 import { ConfigError, helpRows } from './settings.ts';
 
 const ABOUT = `Prints how well a model foretells texts: exp of the mean loss over the tokens that it would say. Run it with and
-without --quantization or --prune-layers to see what they cost on texts of yours.
+without --quantization, --prune-layers or --kv-cache-dtype to see what they cost on texts of yours.
 
   millrace perplexity --input texts.jsonl --quantization int4 --quantization-block-size 128`;
 
@@ -41,7 +41,8 @@ export async function perplexity(args: readonly string[]): Promise<number> {
   );
   if (result.score.tokens === 0) throw new ConfigError(`--input is "${input}": it has no token to foretell`);
   const { score, bitsPerWeight, bytes, kept, layers } = result;
-  const rounded = { weights: schemeName(schemeOf(config)), bitsPerWeight: Number(bitsPerWeight.toFixed(3)), bytes };
+  const weights = schemeName(schemeOf(config));
+  const rounded = { weights, bitsPerWeight: Number(bitsPerWeight.toFixed(3)), bytes, kv: result.kvType };
   const figures = { perplexity: Number(perplexityOf(score).toFixed(5)), tokens: score.tokens };
   console.log(JSON.stringify({ model, ...rounded, layers, kept: kept.length === layers ? null : kept, ...figures }));
   return 0;

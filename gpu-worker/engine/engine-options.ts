@@ -1,6 +1,5 @@
 /** What the engine thread needs to open a model and run it. Structured-cloneable. */
-import type { DeviceChoice, DtypeChoice } from '../model/device.ts';
-import type { KvChoice } from '../model/cuda/kv-layout.ts';
+import type { DeviceChoice, DtypeChoice, KvCacheDtype } from '../model/device.ts';
 import type { QuantizationOptions } from '../model/quantize/scheme.ts';
 import type { Mode } from './modes.ts';
 
@@ -41,7 +40,7 @@ export interface EngineOptions extends QuantizationOptions {
   readonly gpu?: number;
   /** Number format of weights and activations on a GPU; by default as they are stored. */
   readonly dtype?: DtypeChoice;
-  /** Number format of keys and values on a GPU. */
-  readonly kvCacheDtype?: KvChoice;
+  /** Number format of keys and values; by default the device's own choice. */
+  readonly kvCacheDtype?: KvCacheDtype;
   readonly policy: EnginePolicy;
 }

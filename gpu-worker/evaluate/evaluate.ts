@@ -6,15 +6,21 @@ import * as v from 'valibot';
 import { readModelConfig } from '../model/config.ts';
 import type { ModelConfig } from '../model/config.ts';
 import { planWeights } from '../model/cpu-decoder.ts';
+import type { KvCacheDtype } from '../model/device.ts';
 import { ModelFolderError } from '../model/folder.ts';
+import { chooseCpuKvType, rangesPath } from '../model/kv-calibration.ts';
+import type { KvRounding } from '../model/kv-calibration.ts';
+import { withLayers } from '../model/layer-subset.ts';
+import type { CpuKvType } from '../model/graph/cpu-graph.ts';
 import { openWeights } from '../model/open-weights.ts';
 import type { FillProgress } from '../model/quantize/fill-all.ts';
-import { schemeOf } from '../model/quantize/scheme.ts';
+import { schemeName, schemeOf } from '../model/quantize/scheme.ts';
 import type { QuantizationOptions } from '../model/quantize/scheme.ts';
 import { ortLibrary } from '../model/runtime/ort-library.ts';
 import { openSafetensors } from '../model/safetensors.ts';
 import type { StoredWeights } from '../model/stored-weights.ts';
 import { rowsOf } from '../model/weight-plan.ts';
+import { calibrationPrompts } from './calibration-prompts.ts';
 import { pruneLayers, scoreWith } from './prune.ts';
 import type { PruneProgress } from './prune.ts';
 import { readTexts } from './scored-text.ts';
@@ -31,6 +37,8 @@ export interface EvaluatedModel extends QuantizationOptions {
   /** A Hugging Face folder. */
   readonly folder: string;
   readonly quantizationCache?: string | null;
+  /** Number format of keys and values; by default float32. */
+  readonly kvCacheDtype?: KvCacheDtype;
   readonly threads: number;
   readonly onLoading?: (progress: FillProgress) => void;
 }
@@ -48,6 +56,8 @@ export interface Evaluation {
   readonly bitsPerWeight: number;
   /** Of the weights, those of dropped layers too. */
   readonly bytes: number;
+  /** Number format of keys and values. */
+  readonly kvType: CpuKvType;
   readonly kept: readonly number[];
   readonly layers: number;
 }
@@ -62,8 +72,11 @@ export function evaluate(
     const texts = textsOf(model.folder, config, { path: input, maxTokens: TEXT_TOKENS });
     const kept = keptLayers(model, config, weights);
     const scored = (done: number) => onText(done, texts.length);
-    const score = scoreWith(kept, { config, weights, texts }, scored);
-    return { score, bitsPerWeight: (8 * weights.bytes) / valuesOf, bytes: weights.bytes, kept, layers: config.layers };
+    const rounding = kvRounding(model, config, kept);
+    const score = scoreWith(kept, { config, weights, texts, rounding }, scored);
+    const kvType = rounding === null ? 'float32' : 'int8';
+    const bitsPerWeight = (8 * weights.bytes) / valuesOf;
+    return { score, bitsPerWeight, bytes: weights.bytes, kvType, kept, layers: config.layers };
   });
 }
 
@@ -120,6 +133,16 @@ function keptLayers(
   const kept = pruneLayers(count, { config, weights, texts, onProgress }).at(-1)?.kept ?? [];
   if (place !== null) writeFileSync(place, JSON.stringify(kept), { mode: 0o600 });
   return kept;
+}
+
+/** As the engine rounds keys and values; null where it keeps them in float32. */
+function kvRounding(model: EvaluatedModel, config: ModelConfig, kept: readonly number[]): KvRounding | null {
+  const { folder, quantizationCache: cache = null, kvCacheDtype = 'auto' } = model;
+  if (chooseCpuKvType(kvCacheDtype) === 'float32') return null;
+  const prompts = calibrationPrompts(folder, config.vocabSize);
+  const layers = kept.length === config.layers ? 'all' : kept.join();
+  const parts = ['cpu', `${schemeName(schemeOf(model))} ${layers}`, prompts.identity];
+  return { prompts, path: rangesPath(withLayers(config, kept), { folder, cache, parts }) };
 }
 
 function calibrationPath({ folder, pruneCalibration }: EvaluatedModel & PruningOptions): string {

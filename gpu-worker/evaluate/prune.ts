@@ -4,7 +4,7 @@ import { layerSubset, withLayers } from '../model/layer-subset.ts';
 import type { WeightStore } from '../model/weight-store.ts';
 import type { ScoredText } from './scored-text.ts';
 import { Scorer } from './scorer.ts';
-import type { Score } from './scorer.ts';
+import type { Score, ScorerOptions } from './scorer.ts';
 
 export interface PruneProgress {
   /** Models scored so far, and in all. */
@@ -56,11 +56,11 @@ export function pruneLayers(count: number, { config, weights, texts, onProgress 
 /** Of the model with these layers only. */
 export function scoreWith(
   kept: readonly number[],
-  { config, weights, texts }: PruneOptions,
+  { config, weights, texts, rounding = null }: PruneOptions & Pick<ScorerOptions, 'rounding'>,
   onText?: (done: number) => void,
 ): Score {
   const capacity = Math.max(1, ...texts.map(({ ids }) => ids.length));
-  const scorer = new Scorer(withLayers(config, kept), layerSubset(weights, kept), capacity);
+  const scorer = new Scorer(withLayers(config, kept), layerSubset(weights, kept), { capacity, rounding });
   try {
     return scorer.score(texts, onText);
   } finally {

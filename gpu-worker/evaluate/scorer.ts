@@ -1,6 +1,10 @@
 /** How well a model foretells texts: its decoder over one slot, without sampler or engine. Knows no text. */
 import type { ModelConfig } from '../model/config.ts';
+import { LONG_CHUNK } from '../model/cpu-attention.ts';
 import { CpuDecoder } from '../model/cpu-decoder.ts';
+import { measureRanges } from '../model/kv-calibration.ts';
+import type { KvRounding } from '../model/kv-calibration.ts';
+import { int8Scales } from '../model/kv-ranges.ts';
 import { KvSlots } from '../model/kv-slots.ts';
 import { RunBuffers } from '../model/run-buffers.ts';
 import { Memory } from '../model/runtime/memory.ts';
@@ -19,18 +23,31 @@ export interface Score {
 
 export const perplexityOf = ({ loss, tokens }: Score): number => Math.exp(loss / tokens);
 
+export interface ScorerOptions {
+  /** Tokens of the longest text. */
+  readonly capacity: number;
+  /** Null = keys and values are float32. */
+  readonly rounding?: KvRounding | null;
+}
+
 export class Scorer {
   readonly #vocabSize: number;
+  readonly #runTokens: number;
   readonly #decoder: CpuDecoder;
   readonly #kv: KvSlots;
   readonly #buffers: RunBuffers;
   readonly #logits: Memory;
 
-  /** `capacity`: tokens of the longest text. The weights stay the caller's. */
-  constructor(config: ModelConfig, weights: WeightStore, capacity: number) {
+  /** The weights stay the caller's. */
+  constructor(config: ModelConfig, weights: WeightStore, { capacity, rounding = null }: ScorerOptions) {
     this.#vocabSize = config.vocabSize;
-    this.#decoder = new CpuDecoder(config, weights, capacity);
-    this.#kv = new KvSlots(config, 1, capacity);
+    const kvType = rounding === null ? 'float32' : 'int8';
+    // Longer runs attend to their own tokens in float32; text that is being written does not.
+    this.#runTokens = rounding === null ? RUN_TOKENS : LONG_CHUNK - 1;
+    this.#decoder = new CpuDecoder(config, weights, { capacity, kvType });
+    const scales =
+      rounding === null ? null : int8Scales(measureRanges(config, this.#decoder, { ...rounding, capacity }));
+    this.#kv = new KvSlots(config, { slots: 1, capacity, scales });
     this.#buffers = new RunBuffers(config, { maxTokens: RUN_TOKENS, maxRows: 1 });
     this.#logits = Memory.allocate(RUN_TOKENS * config.vocabSize * 4);
   }
@@ -54,8 +71,8 @@ export class Scorer {
     let loss = 0;
     // The last token foretells nothing that is known.
     const end = ids.length - 1;
-    for (let start = 0; start < end; start += RUN_TOKENS) {
-      const run = ids.subarray(start, Math.min(end, start + RUN_TOKENS));
+    for (let start = 0; start < end; start += this.#runTokens) {
+      const run = ids.subarray(start, Math.min(end, start + this.#runTokens));
       const draws = Math.min(run.length, Math.max(0, start + run.length - (given - 1)));
       this.#run(start, run, draws);
       const first = start + run.length - draws + 1;

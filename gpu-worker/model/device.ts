@@ -7,6 +7,10 @@ export type DeviceChoice = (typeof DEVICES)[number];
 export const DTYPES = ['auto', 'float16', 'bfloat16'] as const;
 export type DtypeChoice = (typeof DTYPES)[number];
 
+/** Number format of keys and values; a CPU has float32 and int8, a GPU float16 (or what the weights have), fp8 and int8. */
+export const KV_CACHE_DTYPES = ['auto', 'float32', 'float16', 'fp8', 'int8'] as const;
+export type KvCacheDtype = (typeof KV_CACHE_DTYPES)[number];
+
 export interface StepSizes {
   /** Sequences that run at once. */
   readonly maxNumSeqs: number;

@@ -7,10 +7,12 @@ import type { ModelConfig } from './config.ts';
 import { CpuDecoder, planWeights } from './cpu-decoder.ts';
 import { CpuRunner } from './cpu-runner.ts';
 import { kvCapacityTokens } from './kv-budget.ts';
+import { chooseCpuKvType, measureRanges, rangesPath, spreadPrompt } from './kv-calibration.ts';
+import type { CalibrationPrompts } from './kv-calibration.ts';
+import { int8Scales } from './kv-ranges.ts';
 import { kvBytesPerToken, KvSlots } from './kv-slots.ts';
 import { chooseDevice } from './choose-device.ts';
-import type { DeviceChoice, DtypeChoice } from './device.ts';
-import type { KvChoice } from './cuda/kv-layout.ts';
+import type { DeviceChoice, DtypeChoice, KvCacheDtype } from './device.ts';
 import { openCudaRunner } from './cuda/open-cuda.ts';
 import { quantizedMatrices } from './cuda/quantized-matrices.ts';
 import { layerSubset, layerSubsetSource, withLayers } from './layer-subset.ts';
@@ -41,6 +43,10 @@ export interface RunnerOptions extends QuantizationOptions {
   readonly maxModelLen: number;
   readonly threads: number;
   readonly maxStepTokens: number;
+  /** Number format of keys and values; by default auto: float32 on a CPU. */
+  readonly kvCacheDtype?: KvCacheDtype;
+  /** Where the scales of a rounded KV cache come from; by default ids from all over the vocabulary. */
+  readonly calibration?: CalibrationPrompts;
   /** Called while weights are read and rounded; not when they come from the cache. */
   readonly onProgress?: (progress: FillProgress) => void;
 }
@@ -54,8 +60,6 @@ export interface OpenModelOptions extends RunnerOptions {
   readonly gpu?: number;
   /** Number format of weights and activations on a GPU. */
   readonly dtype?: DtypeChoice;
-  /** Number format of keys and values on a GPU. */
-  readonly kvCacheDtype?: KvChoice;
 }
 
 /** Throws `ModelFolderError` when the folder cannot be served; the message says why. */
@@ -112,6 +116,7 @@ export function createRunner(
   requireAtLeast(0, { cacheSlots });
   const slots = maxNumSeqs + cacheSlots;
   const { vocabSize, eosIds } = config;
+  const kvType = chooseCpuKvType(options.kvCacheDtype ?? 'auto');
   const cleanup: (() => void)[] = [];
   const free = (): void => cleanup.reverse().forEach((step) => step());
   try {
@@ -123,18 +128,22 @@ export function createRunner(
     cleanup.push(() => store.free());
     ortLibrary().shareThreads(threads);
     const weights = keepLayers === null ? store : layerSubset(store, keepLayers);
-    const decoder = new CpuDecoder(config, weights, maxModelLen);
+    const decoder = new CpuDecoder(config, weights, { capacity: maxModelLen, kvType });
     cleanup.push(() => decoder.release());
     store.settle();
-    const capacityTokens = capacityOf(config, options, { slots, maxModelLen, weightBytes: store.residentBytes });
-    const kv = new KvSlots(config, slots, maxModelLen);
+    const bytesPerToken = kvBytesPerToken(config, kvType);
+    const sizes = { slots, maxModelLen, bytesPerToken, weightBytes: store.residentBytes };
+    const capacityTokens = capacityOf(options, sizes);
+    const rounding = `${schemeName(scheme)} ${keepLayers?.join() ?? 'all'}`;
+    const scales = kvType === 'int8' ? scalesOf(config, decoder, { ...options, maxModelLen, rounding }) : null;
+    const kv = new KvSlots(config, { slots, capacity: maxModelLen, scales });
     cleanup.push(() => kv.free());
     const buffers = new RunBuffers(config, { maxTokens: maxStepTokens, maxRows: maxNumSeqs });
     cleanup.push(() => buffers.free());
     const sampler = new Sampler({ vocabSize, maxRows: maxStepTokens });
     cleanup.push(() => sampler.free());
     const layout = { kind: 'slots', blocks: slots, blockSize: maxModelLen, capacityTokens } as const;
-    const fingerprint = fingerprintOf(config, source, `${schemeName(scheme)} ${keepLayers?.join() ?? 'all'}`);
+    const fingerprint = fingerprintOf(config, source, [rounding, kvType === 'float32' ? 'kv-f32' : `kv-${kvType}`]);
     const info = { vocabSize, maxModelLen, maxNumSeqs, maxStepTokens, kv: layout, eosIds, fingerprint };
     return new CpuRunner({ info, decoder, buffers, kv, sampler, onDispose: free });
   } catch (error) {
@@ -143,19 +152,29 @@ export function createRunner(
   }
 }
 
-function capacityOf(
+/** Of an int8 cache, remembered beside quantized weights. */
+function scalesOf(
   config: ModelConfig,
+  decoder: CpuDecoder,
+  options: RunnerOptions & { folder?: string; rounding: string },
+): Float32Array {
+  const { folder = null, quantizationCache: cache = null, rounding, maxModelLen: capacity } = options;
+  const { calibration: prompts = spreadPrompt(config.vocabSize) } = options;
+  const path = rangesPath(config, { folder, cache, parts: ['cpu', rounding, prompts.identity] });
+  return int8Scales(measureRanges(config, decoder, { prompts, capacity, path }));
+}
+
+function capacityOf(
   { kvCacheTokens, memoryUtilization = 0.9 }: RunnerOptions,
-  sizes: { slots: number; maxModelLen: number; weightBytes: number },
+  sizes: { slots: number; maxModelLen: number; bytesPerToken: number; weightBytes: number },
 ): number {
   // In a container the limit of the machine is not the limit of the process; 0 or more than there is means none.
   const memoryBytes = Math.min(totalmem(), process.constrainedMemory() || Infinity);
-  const bytesPerToken = kvBytesPerToken(config);
-  return kvCapacityTokens({ ...sizes, bytesPerToken, memoryBytes, memoryUtilization, kvCacheTokens });
+  return kvCapacityTokens({ ...sizes, memoryBytes, memoryUtilization, kvCacheTokens });
 }
 
-function fingerprintOf(config: ModelConfig, source: WeightSource, weights: string): string {
-  const parts = [JSON.stringify(config), source.identity, weights, 'kv-f32', `ort-cpu-${ortLibrary().version}`];
+function fingerprintOf(config: ModelConfig, source: WeightSource, formats: readonly string[]): string {
+  const parts = [JSON.stringify(config), source.identity, ...formats, `ort-cpu-${ortLibrary().version}`];
   return createHash('sha256').update(parts.join('\n')).digest('hex').slice(0, 16);
 }
 

@@ -4,7 +4,7 @@ import type { ModelRunner } from '../../gpu-worker/engine/runner.ts';
 import type { StepResult } from '../../gpu-worker/engine/step-plan.ts';
 import { openCudaRunner } from '../../gpu-worker/model/cuda/open-cuda.ts';
 import { chooseKvType } from '../../gpu-worker/model/cuda/kv-layout.ts';
-import type { KvChoice } from '../../gpu-worker/model/cuda/kv-layout.ts';
+import type { KvCacheDtype } from '../../gpu-worker/model/device.ts';
 import type { HalfType } from '../../gpu-worker/model/weights.ts';
 import { openSafetensors } from '../../gpu-worker/model/safetensors.ts';
 import type { GoldenModel, LogitsCase } from './goldens.ts';
@@ -14,7 +14,7 @@ import type { DrivenRow } from './paged-driver.ts';
 export interface ModelChecks {
   readonly model: string;
   readonly type: HalfType;
-  readonly kv: KvChoice;
+  readonly kv: KvCacheDtype;
   /** Largest difference of a log probability among the 20 likeliest, relative to the largest logit. */
   readonly logitsError: number | null;
   readonly allowed: number;
@@ -30,7 +30,7 @@ export interface ModelChecks {
 
 export interface Format {
   readonly type: HalfType;
-  readonly kv: KvChoice;
+  readonly kv: KvCacheDtype;
 }
 
 /** float16 has 11 bits, bfloat16 8, float8e4m3fn 4: errors of a few roundings, relative to the largest logit. */

@@ -1,11 +1,8 @@
 /** Pure: how keys and values lie in GPU memory, in which format, and how many blocks fit. Knows no CUDA. */
 import type { ModelConfig } from '../config.ts';
+import type { KvCacheDtype } from '../device.ts';
 import { ELEMENT_BYTES } from '../runtime/ort-api.ts';
 import type { FloatType, KvType } from './paged-graph.ts';
-
-/** What the operator may ask for; auto: by the model's shape. */
-export const KV_CHOICES = ['auto', 'float16', 'fp8'] as const;
-export type KvChoice = (typeof KV_CHOICES)[number];
 
 /** Head sizes and query heads per KV head that the XQA decode kernel has over a quantized cache (ONNX Runtime 1.30). */
 const XQA_HEAD_SIZES = [64, 128, 256];
@@ -18,7 +15,7 @@ const XQA_GROUPS = [4, 6, 8, 16, 32];
  */
 export function chooseKvType(
   { heads, kvHeads, headDim }: Pick<ModelConfig, 'heads' | 'kvHeads' | 'headDim'>,
-  { choice, type, computeCapability }: { choice: KvChoice; type: FloatType; computeCapability: number },
+  { choice, type, computeCapability }: { choice: KvCacheDtype; type: FloatType; computeCapability: number },
 ): KvType {
   if (choice === 'float16') return type;
   const group = heads / kvHeads;

@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import type { ModelRunner } from '../../engine/runner.ts';
 import { Xoshiro128 } from '../../sample/random.ts';
 import type { ModelConfig } from '../config.ts';
+import type { KvCacheDtype } from '../device.ts';
 import { Cuda, CudaError, whyNoCuda } from '../runtime/cudart.ts';
 import { setDefaultVariable } from '../runtime/environment.ts';
 import { ortLibrary } from '../runtime/ort-library.ts';
@@ -20,7 +21,6 @@ import { defaultGraphBytes, GraphMemory } from './graph-memory.ts';
 import { HostDraw } from './host-draw.ts';
 import { KvBlocks } from './kv-blocks.ts';
 import { blockBytes, blocksThatFit, blockSizeFor, chooseKvType } from './kv-layout.ts';
-import type { KvChoice } from './kv-layout.ts';
 import { runLargestSteps } from './largest-steps.ts';
 import { PagedDecoder } from './paged-decoder.ts';
 import { pagedGraph } from './paged-graph.ts';
@@ -41,7 +41,7 @@ export interface CudaOptions {
   readonly memoryUtilization?: number;
   /** By default the format that the weights are stored in, float16 where that has more than 16 bits. */
   readonly type?: FloatType | 'auto';
-  readonly kv?: KvChoice;
+  readonly kv?: KvCacheDtype;
   /** By default none is. Their memory is needed only while this runs. */
   readonly quantized?: QuantizedSource;
   /** Names how weights are rounded, for the fingerprint. */

@@ -51,16 +51,30 @@ export function lastGraph(config: ModelConfig, store: WeightStore): CpuGraph {
   return parts.encode();
 }
 
+/** Number format of keys and values in the cache. */
+export type CpuKvType = 'float32' | 'int8';
+
+/** What a stored key or value is multiplied by when it is read, by channel; an input, as layers share a graph. */
+export const scaleInput = (kind: KvKind): string => `${kind}_scale`;
+
+export interface AttentionGraphOptions {
+  readonly kind: LayerAttention;
+  /** Positions of a slot. */
+  readonly capacity: number;
+  readonly kvType: CpuKvType;
+}
+
 /**
  * The attention of layers of one kind over B sequences with S tokens each: B is 1, or S is 1. Inputs: qkv float32 [B, S, packed
  * columns]; seqlens_k int32 [B], total tokens of each sequence − 1; total_length int32 [1], the largest total; past_key
- * and past_value float32 [B, kvHeads, capacity, headDim]. Outputs: attended float32 [B, S, heads × headDim]; present_key
- * and present_value, to be bound to the memory of their past.
+ * and past_value [B, kvHeads, capacity, headDim] in the cache's format; for int8 key_scale and value_scale float32
+ * [1, kvHeads, 1, headDim]. Outputs: attended float32 [B, S, heads × headDim]; present_key and present_value, to be bound
+ * to the memory of their past.
  */
 export function attentionGraph(
   config: ModelConfig,
   store: WeightStore,
-  { kind, capacity }: { kind: LayerAttention; capacity: number },
+  { kind, capacity, kvType }: AttentionGraphOptions,
 ): CpuGraph {
   const { heads, kvHeads, headDim } = config;
   const parts = new CpuParts('attention', config, store);
@@ -69,20 +83,35 @@ export function attentionGraph(
   graph.input('seqlens_k', 'int32', ['B']);
   graph.input('total_length', 'int32', [1]);
   graph.output('attended', 'float32', ['B', 'S', heads * headDim]);
-  const past = KV_KINDS.map((kind) => graph.input(`past_${kind}`, 'float32', ['B', kvHeads, capacity, headDim]));
-  const present = KV_KINDS.map((kind) => `present_${kind}`);
-  for (const name of present) graph.output(name, 'float32', ['B', kvHeads, capacity, headDim]);
+  const past = KV_KINDS.map((each) => graph.input(`past_${each}`, kvType, ['B', kvHeads, capacity, headDim]));
+  const present = KV_KINDS.map((each) => `present_${each}`);
+  for (const name of present) graph.output(name, kvType, ['B', kvHeads, capacity, headDim]);
+  const rotary = kind.rope === null ? [NONE, NONE] : parts.rotaryTables(kind.rope, capacity);
+  // Position ids, an attention bias and sinks come between.
+  const scales =
+    kvType === 'float32'
+      ? []
+      : [
+          NONE,
+          NONE,
+          NONE,
+          ...KV_KINDS.map((each) => graph.input(scaleInput(each), 'float32', [1, kvHeads, 1, headDim])),
+        ];
   graph.node({
     op: 'GroupQueryAttention',
     domain: 'com.microsoft',
-    inputs: ['qkv', NONE, NONE, ...past, 'seqlens_k', 'total_length', ...parts.rotaryTables(kind.rope, capacity)],
-    attributes: attentionAttributes(config, kind),
+    inputs: ['qkv', NONE, NONE, ...past, 'seqlens_k', 'total_length', ...rotary, ...scales],
+    attributes: { ...attentionAttributes(config, kind), ...(kvType === 'float32' ? {} : INT8_CACHE) },
     outputs: ['attended', ...present],
   });
   return parts.encode();
 }
 
 export const KV_KINDS = ['key', 'value'] as const;
+export type KvKind = (typeof KV_KINDS)[number];
+
+/** A scale for each channel of each head: keys have channels many times larger than others. */
+const INT8_CACHE = { k_quant_type: 'PER_CHANNEL', v_quant_type: 'PER_CHANNEL', kv_cache_bit_width: 8 };
 
 function attentionAttributes(config: ModelConfig, { window, rope }: LayerAttention): Record<string, Attribute> {
   const { heads, kvHeads, attentionScale, attentionSoftcap } = config;
@@ -166,9 +195,8 @@ class CpuParts extends StandardParts implements DecoderParts {
     return this.#float32(gamma);
   }
 
-  /** Cosines and sines [capacity, rotated dimensions / 2]; nothing without rotation. */
-  rotaryTables(rope: Rope | null, capacity: number): readonly Value[] {
-    if (rope === null) return [];
+  /** Cosines and sines [capacity, rotated dimensions / 2]. */
+  rotaryTables(rope: Rope, capacity: number): readonly Value[] {
     const kind = this.config.attention.findIndex((attention) => attention.rope === rope);
     return (['cos', 'sin'] as const).map((part) => {
       const values = (): Float32Array => rotaryTables(rope, capacity)[part];

@@ -55,9 +55,9 @@ export const ORT_LIBRARY_FILE = 'libonnxruntime.so.1';
 
 /** ONNX TensorProto.DataType and ONNXTensorElementDataType agree on these. */
 export const ELEMENT_TYPES = {
-  ...{ float32: 1, uint8: 2, int32: 6, int64: 7, float16: 10, bfloat16: 16, float8e4m3fn: 17 },
+  ...{ float32: 1, uint8: 2, int8: 3, int32: 6, int64: 7, float16: 10, bfloat16: 16, float8e4m3fn: 17 },
 } as const;
 export const ELEMENT_BYTES = {
-  ...{ float32: 4, uint8: 1, int32: 4, int64: 8, float16: 2, bfloat16: 2, float8e4m3fn: 1 },
+  ...{ float32: 4, uint8: 1, int8: 1, int32: 4, int64: 8, float16: 2, bfloat16: 2, float8e4m3fn: 1 },
 } as const;
 export type ElementType = keyof typeof ELEMENT_TYPES;

@@ -1,8 +1,9 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { calibrationPrompts } from '../../../gpu-worker/evaluate/calibration-prompts.ts';
 import { evaluate, layersToKeep } from '../../../gpu-worker/evaluate/evaluate.ts';
 import { pruneLayers, scoreWith } from '../../../gpu-worker/evaluate/prune.ts';
 import { readTexts } from '../../../gpu-worker/evaluate/scored-text.ts';
@@ -10,11 +11,11 @@ import { perplexityOf, Scorer } from '../../../gpu-worker/evaluate/scorer.ts';
 import { LLM } from '../../../gpu-worker/llm.ts';
 import { readModelConfig } from '../../../gpu-worker/model/config.ts';
 import { planWeights } from '../../../gpu-worker/model/cpu-decoder.ts';
+import { openModel } from '../../../gpu-worker/model/load.ts';
 import { openWeights } from '../../../gpu-worker/model/open-weights.ts';
 import { openSafetensors } from '../../../gpu-worker/model/safetensors.ts';
-import { readFileSync } from 'node:fs';
 import { LogitsRun } from '../model/logits-run.ts';
-import { fixture, GREEDY } from '../model/plans.ts';
+import { Driver, fixture, GREEDY } from '../model/plans.ts';
 
 const inTree = (path: string) => fileURLToPath(new URL(`../../../${path}`, import.meta.url));
 const EMBEDDED = inTree('models/millrace-mini');
@@ -44,7 +45,7 @@ test('a loss is the sum over steps of one token, in however many runs', () => {
     { ids: someIds(300, 2), given: 120 },
     { ids: someIds(270, 3), given: 260 },
   ];
-  const scorer = new Scorer(config, weights, 300);
+  const scorer = new Scorer(config, weights, { capacity: 300 });
   const score = scorer.score(texts);
   scorer.free();
   weights.free();
@@ -127,8 +128,58 @@ test(
     expect(int4.bitsPerWeight).toBeCloseTo(5, 1);
     expect(coarse.ratio).toBeLessThan(1.05);
     expect(coarse.bitsPerWeight).toBeCloseTo(4.25, 1);
+    const kv = evaluate({ ...model, quantization: 'none', kvCacheDtype: 'int8' }, input);
+    expect(kv.kvType).toBe('int8');
+    expect(kv.score.loss).not.toBe(whole.score.loss);
+    expect(Math.abs(perplexityOf(kv.score) / perplexityOf(whole.score) - 1)).toBeLessThan(0.001);
   },
 );
+
+describe('an int8 KV cache', () => {
+  const prompts = calibrationPrompts(EMBEDDED, 6144);
+
+  test('is measured on prompts in the model’s own tokens and chat template', () => {
+    const all = prompts.read();
+    expect(all.length).toBeGreaterThanOrEqual(12);
+    expect(all.reduce((sum, ids) => sum + ids.length, 0)).toBeGreaterThan(800);
+    // <|im_start|>user: chats are rendered.
+    expect(all.filter((ids) => ids[0] === all[0]?.[0]).length).toBeGreaterThanOrEqual(8);
+    expect(calibrationPrompts(TINY, 500).identity).toBe(prompts.identity);
+  });
+
+  test('is measured once; another start reads what was found', { timeout: 60_000 }, () => {
+    const cache = join(folder, 'kv');
+    let read = 0;
+    const counted = { ...prompts, read: () => (read++, prompts.read()) };
+    const sizes = { maxNumSeqs: 2, kvCacheTokens: null, maxModelLen: 256, threads: 1, maxStepTokens: 64 };
+    const model = { folder: EMBEDDED, quantization: 'none', quantizationCache: cache, calibration: counted } as const;
+    const open = (kvCacheDtype: 'float32' | 'int8') => {
+      const runner = openModel({ ...model, ...sizes, kvCacheDtype });
+      const { fingerprint } = runner.info;
+      const drawn = new Driver(runner).generate([...(prompts.read()[0] ?? [])].slice(0, 60), 12, {
+        slot: 0,
+        chunk: 40,
+      });
+      runner.dispose();
+      return { fingerprint, drawn };
+    };
+    const exact = open('float32');
+    expect(read).toBe(0);
+    const first = open('int8');
+    expect(read).toBe(1);
+    expect(open('int8')).toEqual(first);
+    expect(read).toBe(1);
+    expect(first.drawn).toEqual(exact.drawn);
+    expect(first.fingerprint).not.toBe(exact.fingerprint);
+    const [file = ''] = readdirSync(cache).filter((name) => name.endsWith('.kv-ranges'));
+    const damaged = readFileSync(join(cache, file));
+    damaged[100] = (damaged[100] ?? 0) ^ 1;
+    writeFileSync(join(cache, file), damaged);
+    expect(open('int8')).toEqual(first);
+    expect(read).toBe(2);
+    expect(() => openModel({ ...model, ...sizes, kvCacheDtype: 'fp8' })).toThrow('on a CPU take auto, float32 or int8');
+  });
+});
 
 describe('pruning', () => {
   test('drops the layers without which the loss is least', () => {

@@ -11,6 +11,8 @@ import type { RowSpec } from './plans.ts';
 
 /** Largest |ours − theirs| of a row of logits over the row's largest |theirs|. */
 const MAX_RELATIVE_ERROR = 1e-4;
+/** Between softmaxes, on average, over a KV cache of int8; a wrong graph would be near 1. */
+const INT8_KV_DISTANCE = 0.1;
 const CAPACITY = 110;
 
 interface Case {
@@ -110,6 +112,18 @@ describe.each(folders)('%s: logits of prefill and 32 decode steps', { timeout: 6
     const worst = Math.max(...distances(run, cases, { chunk, distance: relativeError }));
     expect(worst).toBeLessThanOrEqual(MAX_RELATIVE_ERROR);
   });
+
+  test.each([
+    ['long chunks, which attend in float32', 40],
+    ['short ones, which attend to int8', 6],
+  ])('over an int8 KV cache, %s', (_, chunk) => {
+    const rounded = new LogitsRun(folderOf(name), { slots: cases.length, capacity: CAPACITY }, { kvType: 'int8' });
+    const found = distances(rounded, cases, { chunk, distance: totalVariation });
+    rounded.free();
+    const mean = found.reduce((sum, distance) => sum + distance, 0) / found.length;
+    expect(mean).toBeGreaterThan(0);
+    expect(mean).toBeLessThan(INT8_KV_DISTANCE);
+  });
 });
 
 test('a Gemma 3 that sees as well: its text part, from a config of sizes alone', () => {
@@ -142,7 +156,7 @@ describe.each([
 ] as const)('%s', (quantization, bound) => {
   test.each(quantizable)('%s keeps its distributions', (name) => {
     const cases = readCases(name, readModelConfig(folderOf(name)).vocabSize);
-    const run = new LogitsRun(folderOf(name), { slots: cases.length, capacity: CAPACITY }, quantization);
+    const run = new LogitsRun(folderOf(name), { slots: cases.length, capacity: CAPACITY }, { quantization });
     const found = distances(run, cases, { chunk: 1000, distance: totalVariation });
     run.free();
     const mean = found.reduce((sum, distance) => sum + distance, 0) / found.length;

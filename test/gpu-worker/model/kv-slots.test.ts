@@ -24,7 +24,7 @@ test('discarded memory reads as zero by whole pages, its edges keep their bytes'
 test('a drop gives the memory of its positions back', () => {
   const config = readModelConfig(fixture('tiny-llama'));
   const tokens = 65_536;
-  const kv = new KvSlots(config, 3, tokens);
+  const kv = new KvSlots(config, { slots: 3, capacity: tokens });
   const whole = tokens * kvBytesPerToken(config);
   kv.willWrite(0, 0, tokens);
   kv.wrote(0, tokens);
@@ -41,7 +41,7 @@ test('a drop gives the memory of its positions back', () => {
 });
 
 test('ranges of slots give the same tensors while they are in use, and a bounded number is kept', () => {
-  const kv = new KvSlots(readModelConfig(fixture('tiny-llama')), 40, 16);
+  const kv = new KvSlots(readModelConfig(fixture('tiny-llama')), { slots: 40, capacity: 16 });
   const first = kv.tensors(0, 4);
   expect(first).toHaveLength(4);
   expect(kv.tensors(0, 4)).toBe(first);

@@ -2,6 +2,10 @@
 import { readModelConfig } from '../../../gpu-worker/model/config.ts';
 import type { ModelConfig } from '../../../gpu-worker/model/config.ts';
 import { CpuDecoder, planWeights } from '../../../gpu-worker/model/cpu-decoder.ts';
+import type { CpuKvType } from '../../../gpu-worker/model/graph/cpu-graph.ts';
+import { measureRanges, spreadPrompt } from '../../../gpu-worker/model/kv-calibration.ts';
+import type { CalibrationPrompts } from '../../../gpu-worker/model/kv-calibration.ts';
+import { int8Scales } from '../../../gpu-worker/model/kv-ranges.ts';
 import { KvSlots } from '../../../gpu-worker/model/kv-slots.ts';
 import { openWeights } from '../../../gpu-worker/model/open-weights.ts';
 import { schemeOf } from '../../../gpu-worker/model/quantize/scheme.ts';
@@ -13,6 +17,13 @@ import type { StoredWeights } from '../../../gpu-worker/model/stored-weights.ts'
 import type { RowSpec } from './plans.ts';
 import { toRow } from './plans.ts';
 
+export interface Formats {
+  readonly quantization?: Quantization;
+  readonly kvType?: CpuKvType;
+  /** What the scales of an int8 cache are measured on. */
+  readonly prompts?: CalibrationPrompts;
+}
+
 export class LogitsRun {
   readonly config: ModelConfig;
   readonly #decoder: CpuDecoder;
@@ -22,15 +33,19 @@ export class LogitsRun {
   readonly #store: StoredWeights;
 
   /** `capacity`: tokens of a slot. */
-  constructor(folder: string, sizes: { slots: number; capacity: number }, quantization: Quantization = 'none') {
+  constructor(folder: string, sizes: { slots: number; capacity: number }, formats: Formats = {}) {
+    const { quantization = 'none', kvType = 'float32' } = formats;
     this.config = readModelConfig(folder);
     const weights = openSafetensors(folder);
     const from = { source: weights, folder, quantization, cache: null, threads: 1, onProgress: () => {} };
     this.#store = openWeights(planWeights(this.config, schemeOf({ quantization })), from);
-    this.#decoder = new CpuDecoder(this.config, this.#store, sizes.capacity);
+    const { slots, capacity } = sizes;
+    this.#decoder = new CpuDecoder(this.config, this.#store, { capacity, kvType });
     weights.close();
-    const maxTokens = sizes.slots * sizes.capacity;
-    this.#kv = new KvSlots(this.config, sizes.slots, sizes.capacity);
+    const maxTokens = slots * capacity;
+    const measured = { prompts: formats.prompts ?? spreadPrompt(this.config.vocabSize), path: null, capacity };
+    const scales = kvType === 'int8' ? int8Scales(measureRanges(this.config, this.#decoder, measured)) : null;
+    this.#kv = new KvSlots(this.config, { slots, capacity, scales });
     this.#buffers = new RunBuffers(this.config, { maxTokens, maxRows: sizes.slots });
     this.#logits = Memory.allocate(sizes.slots * this.config.vocabSize * 4);
   }

@@ -150,8 +150,8 @@ function distributions(name: string, options: QuantizationOptions): number[][] {
   const layout = planWeights(config, schemeOf(options));
   const from = { source: weights, folder: fixture(name), cache: null, threads: 1, onProgress: () => {} };
   const store = openWeights(layout, { ...from, quantization: options.quantization });
-  const decoder = new CpuDecoder(config, store, config.maxPositions);
-  const kv = new KvSlots(config, 1, config.maxPositions);
+  const decoder = new CpuDecoder(config, store, { capacity: config.maxPositions, kvType: 'float32' });
+  const kv = new KvSlots(config, { slots: 1, capacity: config.maxPositions });
   const buffers = new RunBuffers(config, { maxTokens: config.maxPositions, maxRows: 1 });
   const logits = Memory.allocate(config.vocabSize * 4);
   const all = golden(name).logits.map(({ prompt }) => {

@@ -1,0 +1,94 @@
+/**
+ * How large keys and values become, and the scales of a rounded cache that follow from it. Pure, but for the file that
+ * remembers what was measured. Knows no model run.
+ */
+import { createHash, randomBytes } from 'node:crypto';
+import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
+import type { LayerAttention } from './config.ts';
+
+/** Room above the largest value seen, for prompts yet to come; what is larger still is stored as the largest there is. */
+const INT8_MARGIN = 1.25;
+const LARGEST_INT8 = 127;
+/** A float's relative error does not depend on its scale: there is room for both saturation and underflow. */
+const FP8_MARGIN = 4;
+/** The largest float8e4m3fn. */
+const LARGEST_FP8 = 448;
+const DIGEST_BYTES = 32;
+
+/** Dimensions i and i + apart turn together, for i below `count`. */
+export interface Pairs {
+  readonly count: number;
+  readonly apart: number;
+}
+
+/** Of keys that are rotated; the model's own order of dimensions. */
+export function rotatedPairs({ rope }: LayerAttention): Pairs {
+  const count = rope === null ? 0 : rope.dims / 2;
+  return { count, apart: count };
+}
+
+/**
+ * Raises `ranges` [headDim] to the largest |value| of each channel in `rows` [tokens, headDim]. Of a pair that turns with
+ * the position either may become as large as both together are.
+ */
+export function raiseRanges(ranges: Float32Array, rows: Float32Array, { count, apart }: Pairs): void {
+  const headDim = ranges.length;
+  for (let row = 0; row < rows.length; row += headDim) {
+    for (let i = 0; i < headDim; i++) ranges[i] = Math.max(ranges[i] ?? 0, Math.abs(rows[row + i] ?? 0));
+    for (let i = 0; i < count; i++) {
+      const both = Math.hypot(rows[row + i] ?? 0, rows[row + i + apart] ?? 0);
+      ranges[i] = Math.max(ranges[i] ?? 0, both);
+      ranges[i + apart] = Math.max(ranges[i + apart] ?? 0, both);
+    }
+  }
+}
+
+/** One for each range. A channel that was always zero is stored as it is. */
+export function int8Scales(ranges: Float32Array): Float32Array {
+  return ranges.map((range) => (range === 0 ? 1 : (range * INT8_MARGIN) / LARGEST_INT8));
+}
+
+/** One for each `channels` ranges that follow each other. */
+export function fp8Scales(ranges: Float32Array, channels: number): Float32Array {
+  return Float32Array.from({ length: ranges.length / channels }, (_, place) => {
+    const largest = ranges.subarray(place * channels, (place + 1) * channels).reduce((a, b) => Math.max(a, b), 0);
+    return largest === 0 ? 1 : (largest * FP8_MARGIN) / LARGEST_FP8;
+  });
+}
+
+/** What the file at `path` holds if it is sound, else what `measure` finds, which is written there; null = no file. */
+export function rememberedRanges(path: string | null, length: number, measure: () => Float32Array): Float32Array {
+  const known = path === null ? null : readRanges(path, length);
+  if (known !== null) return known;
+  const ranges = measure();
+  if (path !== null) writeRanges(path, ranges);
+  return ranges;
+}
+
+function readRanges(path: string, length: number): Float32Array | null {
+  try {
+    const file = readFileSync(path);
+    const values = file.subarray(DIGEST_BYTES);
+    if (values.length !== length * Float32Array.BYTES_PER_ELEMENT) return null;
+    if (!digest(values).equals(file.subarray(0, DIGEST_BYTES))) return null;
+    return new Float32Array(Uint8Array.from(values).buffer);
+  } catch {
+    return null;
+  }
+}
+
+/** It bears its name only once it is whole. */
+function writeRanges(path: string, ranges: Float32Array): void {
+  const values = new Uint8Array(ranges.buffer, ranges.byteOffset, ranges.byteLength);
+  const partial = `${path}.${randomBytes(6).toString('hex')}.partial`;
+  try {
+    writeFileSync(partial, Buffer.concat([digest(values), values]), { mode: 0o600 });
+    renameSync(partial, path);
+  } catch (error) {
+    process.emitWarning(`scales of the KV cache are not kept in ${dirname(path)}: ${String(error)}`);
+    rmSync(partial, { force: true });
+  }
+}
+
+const digest = (bytes: Uint8Array): Buffer => createHash('sha256').update(bytes).digest();
