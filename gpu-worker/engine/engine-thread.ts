@@ -69,7 +69,9 @@ class EngineThread {
     this.#post({ type: 'outputs', ...outputs, load: this.#engine.load });
     const { lost = null } = this.#runner;
     // Whoever supervises the process starts another; here every step would fail alike.
-    if (lost !== null) throw new Error(`the device is lost: ${lost}`);
+    if (lost === null) return;
+    this.#stopped = true;
+    end(`the device is lost: ${lost}`);
   }
 
   #takeCommands(): void {

@@ -52,6 +52,8 @@ interface LaunchedStep {
 }
 
 const MODEL_FAILED: Reason = { code: 'model_error', message: 'The model failed while processing this request.' };
+/** Another worker may serve it. */
+const DEVICE_LOST: Reason = { code: 'worker_lost', message: 'The worker was lost while processing this request.' };
 
 type Reason = { readonly code: ErrorCode; readonly message: string };
 
@@ -174,7 +176,7 @@ export class Engine {
     for (const each of drawn) this.#emit(each);
     for (const { sequence, problem } of failed) {
       logFailure('row-failed', problem);
-      this.#failSequences([sequence]);
+      this.#failSequences([sequence], MODEL_FAILED);
     }
     const preemptions = this.#scheduler.preemptions - this.#preemptionsSeen;
     this.#preemptionsSeen = this.#scheduler.preemptions;
@@ -210,15 +212,16 @@ export class Engine {
     this.#launched.length = 0;
     const error = toMillraceError(thrown);
     logFailure('step-failed', String(error.cause ?? error));
-    this.#failSequences(this.#scheduler.rollback());
+    const { lost = null } = this.#parts.runner;
+    this.#failSequences(this.#scheduler.rollback(), lost === null ? MODEL_FAILED : DEVICE_LOST);
     this.#scheduler.forgetKv();
   }
 
   /** Ends their requests, with all choices. */
-  #failSequences(sequences: readonly Sequence[]): void {
+  #failSequences(sequences: readonly Sequence[], reason: Reason): void {
     for (const { request } of sequences) {
       const output = this.#requests.get(request.id);
-      if (output !== undefined) this.#fail(output, MODEL_FAILED);
+      if (output !== undefined) this.#fail(output, reason);
     }
   }
 

@@ -12,6 +12,8 @@ export interface WorkerOptions {
   readonly model: string;
   /** More flags of gpu-worker/main.ts. */
   readonly flags?: readonly string[];
+  /** More of its environment. */
+  readonly env?: Readonly<Record<string, string>>;
   readonly onLine?: (line: string) => void;
   /** As soon as the process exists, before it is ready. */
   readonly onChild?: (child: Child) => void;
@@ -28,6 +30,7 @@ export async function startWorker({
   nats,
   model,
   flags = [],
+  env = {},
   onLine = () => {},
   onChild,
 }: WorkerOptions): Promise<WorkerProcess> {
@@ -42,6 +45,7 @@ export async function startWorker({
       NATS_URL: nats.url,
       NATS_USER: nats.worker.user,
       NATS_PASSWORD: nats.worker.password,
+      ...env,
     },
     onLine,
   });

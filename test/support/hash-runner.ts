@@ -38,6 +38,8 @@ export interface HashRunnerOptions {
   readonly context?: number;
   /** Plan ids at which collect throws. */
   readonly failAt?: ReadonlySet<number>;
+  /** From this plan on the device is lost: launch and collect throw. */
+  readonly loseAt?: number;
   /** Plan id → index of a row that cannot go on. */
   readonly failRow?: ReadonlyMap<number, number>;
   /** Milliseconds that a step claims to have taken. */
@@ -50,6 +52,7 @@ export class HashRunner implements ModelRunner {
   readonly info: RunnerInfo;
   readonly depth: 1 | 2;
   readonly plans: StepPlan[] = [];
+  lost: string | null = null;
   readonly #options: HashRunnerOptions;
   /** [block][position]: the KV cache is the tokens themselves. */
   readonly #kv: Int32Array[];
@@ -70,6 +73,7 @@ export class HashRunner implements ModelRunner {
   }
 
   launch(plan: StepPlan): void {
+    if (this.lost !== null) throw new Error(this.lost);
     if (this.#launched.length >= this.depth) throw new Error('too many plans in flight');
     this.#launched.push(plan);
     this.plans.push(plan);
@@ -81,6 +85,11 @@ export class HashRunner implements ModelRunner {
     if (this.#options.failAt?.has(plan.id) === true) {
       this.#launched.length = 0;
       throw new Error('injected failure');
+    }
+    if (plan.id >= (this.#options.loseAt ?? Infinity)) {
+      this.#launched.length = 0;
+      this.lost = 'injected loss';
+      throw new Error(this.lost);
     }
     for (const { from, to, tokens } of plan.copies) this.#block(to).set(this.#block(from).subarray(0, tokens));
     for (const { block, tokens } of plan.drops) this.#block(block).fill(-7, tokens);

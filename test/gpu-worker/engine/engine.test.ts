@@ -92,6 +92,19 @@ describe.each(RUNNERS)('with KV in $kind and $depth plan(s) in flight', (shape) 
     expect(world.of('next').ids).toEqual(hashContinuation([9, 9], 16));
   });
 
+  test('a lost device ends every request that runs and every one that is tried after it, each once', () => {
+    const world = new EngineWorld(new HashRunner({ ...shape, slots: 2, loseAt: 6 }));
+    for (const i of range(5)) world.engine.add(engineRequest(`r${i}`, { promptIds: [i + 1, 2, 3] }));
+    world.runDry();
+    for (const i of range(5)) {
+      const { ids, ends } = world.of(`r${i}`);
+      expect(ends).toMatchObject([{ type: 'error', code: 'worker_lost' }]);
+      expect(ids).toEqual(hashContinuation([i + 1, 2, 3], ids.length));
+    }
+    expect(world.of('r0').ids.length).toBeGreaterThan(0);
+    expect(world.engine.load).toMatchObject({ running: 0, waiting: 0, kv: { live: 0 } });
+  });
+
   test('deadlines end requests in the queue and in mid-stream', () => {
     let now = 0;
     const world = new EngineWorld(new HashRunner({ ...shape, slots: 1 }), { now: () => now });

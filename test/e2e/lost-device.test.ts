@@ -1,0 +1,81 @@
+/** A device that is lost in mid-run: a real worker process whose runner fails for good, behind real NATS and a real edge. */
+import OpenAI from 'openai';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { fileURLToPath } from 'node:url';
+import { startNats, type NatsServer } from '../../infra/dev/nats.ts';
+import { startWorker } from '../../infra/dev/worker.ts';
+import { HandGateway } from '../support/hand-gateway.ts';
+import { LOSS } from '../support/lose-device.ts';
+import { MODEL, Stack, until } from '../support/stack.ts';
+
+const FOLDER = `test/fixtures/${MODEL}`;
+const preload = fileURLToPath(new URL('../support/lose-device.ts', import.meta.url));
+const losingAt = (step: number) => ({ NODE_OPTIONS: `--import ${preload}`, LOSE_DEVICE_AT: String(step) });
+
+interface Entry {
+  readonly event: string;
+  readonly message?: string;
+  readonly code?: string;
+}
+
+test('every request ends in an error it may be tried again after, the worker says why in one line and exits with 1', async () => {
+  await using nats: NatsServer = await startNats();
+  const lines: string[] = [];
+  const flags = ['--worker-id', 'w1', '--max-num-seqs', '4'];
+  const onLine = (line: string) => lines.push(line);
+  await using worker = await startWorker({ nats, model: FOLDER, flags, env: losingAt(20), onLine });
+  await using gateway = await HandGateway.connect(nats, { worker: 'w1', model: MODEL, shardEpoch: 'e1' });
+  // Four run, the others wait.
+  const ids = Array.from({ length: 12 }, (_, i) => `r${i}`);
+  const replies = await Promise.all(ids.map((id) => gateway.submit(id, {}, { maxTokens: 200, ignoreEos: true })));
+  expect(replies.map(({ type }) => type)).toEqual(ids.map(() => 'admitted'));
+  expect(await worker.child.exited).toBe('code 1');
+  const codes = ids.map((id) => gateway.ends(id).map((end) => (end.type === 'stream-error' ? end.code : end.type)));
+  for (const code of codes) expect([['worker_lost'], ['server_error']]).toContainEqual(code);
+  expect(codes.filter(([code]) => code === 'worker_lost').length).toBeGreaterThanOrEqual(1);
+  expect(gateway.output('r0').length).toBeGreaterThan(0);
+  const fatal = lines.map((line) => JSON.parse(line) as Entry).filter(({ event }) => event === 'fatal');
+  expect(fatal).toMatchObject([{ message: `the device is lost: ${LOSS}` }]);
+  // Nothing takes its submits any more.
+  await expect(gateway.submit('late')).rejects.toThrow(/no responders/i);
+}, 60_000);
+
+let stack: Stack;
+beforeAll(async () => {
+  stack = await Stack.start({ flags: ['--worker-id', 'w0', '--max-num-seqs', '8'] });
+}, 180_000);
+afterAll(() => stack[Symbol.asyncDispose]());
+
+test('behind the edge: streams on the lost worker end in an error event, tried again all are answered by the other', async () => {
+  const { nats } = stack;
+  const lines: string[] = [];
+  const flags = ['--worker-id', 'w1', '--max-num-seqs', '8'];
+  const onLine = (line: string) => lines.push(line);
+  await using doomed = await startWorker({ nats, model: FOLDER, flags, env: losingAt(40), onLine });
+  const admitted = () => lines.filter((line) => line.includes('"admitted"')).length;
+  // Gateways know of it by its heartbeat.
+  await new Promise((resolve) => setTimeout(resolve, 1500));
+  const client = new OpenAI({ apiKey: stack.edge.apiKey, baseURL: `${stack.edge.url}/v1`, maxRetries: 0 });
+  const ask = async (_: unknown, i: number): Promise<string> => {
+    // All different: none has reason to go where another went.
+    const messages = [{ role: 'user' as const, content: `${i} `.repeat(20) }];
+    const body = { model: MODEL, messages, max_tokens: 120, temperature: 0, stream: true as const, ignore_eos: true };
+    let finish = 'none';
+    for await (const chunk of await client.chat.completions.create(body)) {
+      finish = chunk.choices[0]?.finish_reason ?? finish;
+    }
+    return finish;
+  };
+  const outcomes = await Promise.allSettled(Array.from({ length: 24 }, ask));
+  expect(await doomed.child.exited).toBe('code 1');
+  expect(admitted()).toBeGreaterThan(0);
+  const failed = outcomes.filter(({ status }) => status === 'rejected');
+  expect(failed.length).toBe(admitted());
+  for (const outcome of outcomes) {
+    if (outcome.status === 'fulfilled') expect(outcome.value).toBe('length');
+    else expect(String(outcome.reason)).toMatch(/lost|failed/);
+  }
+  // Only the other worker is left, and takes them all.
+  await until(async () => (await ask(null, 99)) === 'length');
+  expect(await Promise.all(failed.map(ask))).toEqual(failed.map(() => 'length'));
+}, 90_000);
