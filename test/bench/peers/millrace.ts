@@ -1,7 +1,7 @@
-/** Millrace's share of `npm run bench:peers`: through LLM.generate, as a user has it but for speculation, off. */
+/** Millrace's share of `npm run bench:peers`: through LLM.stream, as a user has it but for speculation, off. */
 import { LLM } from '../../../gpu-worker/llm.ts';
 import { randomIds } from '../engine/random-ids.ts';
-import { SAMPLE } from './work.ts';
+import { decodeRate, SAMPLE } from './work.ts';
 import type { PeerResult, PeerWork } from './work.ts';
 
 const work = JSON.parse(process.argv[2] ?? '') as PeerWork;
@@ -32,26 +32,24 @@ async function sampled(): Promise<readonly number[]> {
   return [];
 }
 
-async function run(batch: number, tokens: number, maxTokens: number) {
+/** When each token of each stream came. */
+function run(batch: number, tokens: number, maxTokens: number): Promise<number[][]> {
   const params = { temperature: 0, maxTokens, ignoreEos: true };
-  const ended = [];
-  for await (const output of llm.generate(
-    Array.from({ length: batch }, () => prompt(tokens)),
-    params,
-  ))
-    ended.push(output);
-  return ended;
+  const prompts = Array.from({ length: batch }, () => prompt(tokens));
+  return Promise.all(
+    prompts.map(async (ids) => {
+      const times: number[] = [];
+      for await (const { tokenIds } of llm.stream(ids, params)) times.push(...tokenIds.map(() => performance.now()));
+      return times;
+    }),
+  );
 }
 
 const decode: Record<string, number> = {};
 const prefill: Record<string, number> = {};
 const sample = await sampled();
 await run(1, promptTokens, 4);
-for (const batch of batches) {
-  const ended = await run(batch, promptTokens, outputTokens);
-  const tokens = ended.reduce((sum, { usage }) => sum + usage.completionTokens - 1, 0);
-  decode[batch] = (tokens * 1000) / Math.max(...ended.map(({ timings }) => timings.decodeMs));
-}
+for (const batch of batches) decode[batch] = decodeRate(await run(batch, promptTokens, outputTokens));
 for (const length of prefills) {
   await run(1, length, 1);
   const start = performance.now();
