@@ -36,7 +36,8 @@ const SINGLES: readonly (readonly [kind: number, characters: string])[] = [
   [ENDING, '.!?؟۔।。！？'],
 ];
 
-const KINDS = new Uint8Array(0x10000);
+/** By code unit. */
+export const KINDS = new Uint8Array(0x10000);
 for (const [kind, first, last] of RANGES) KINDS.fill(kind, first, last + 1);
 for (const [kind, characters] of SINGLES) {
   for (const character of characters) KINDS[character.charCodeAt(0)] = kind;

@@ -9,6 +9,8 @@ export interface Line {
   readonly last: number;
   /** Its line feed, or the text's end. */
   readonly end: number;
+  /** Which of the marks below it shows. */
+  readonly marks: number;
 }
 
 export type LineKind = 'prose' | 'code' | 'table';
@@ -52,12 +54,15 @@ export function kindsOf(text: string, lines: readonly Line[], afterCode: boolean
   if (goesOn) return lines.map(() => 'code');
   const kinds: LineKind[] = [];
   let yamlCount = 0;
+  let hasCode = false;
   for (const line of lines) {
-    const look = lookAt(text, line);
-    kinds.push(kindBy(look, text, line));
-    if (isYaml(look, text, line)) yamlCount++;
+    const kind = kindBy(text, line);
+    kinds.push(kind);
+    hasCode ||= kind === 'code';
+    if ((line.marks & COLON_MARK) !== 0 && isYaml(text, line)) yamlCount++;
   }
   if (yamlCount >= 2 && yamlCount >= YAML_SHARE * lines.length) return kinds.fill('code');
+  if (!hasCode) return kinds;
   fillBetween(kinds);
   // An indented line belongs to the code line above it.
   for (let i = 1; i < lines.length; i++) {
@@ -77,54 +82,87 @@ function fillBetween(kinds: LineKind[]): void {
  * Nearly all lines are prose, and patterns are slow: each needs one of these characters, or a line that begins or ends
  * in a certain way, which is looked for first.
  */
-const [HOLDS_MARK, TABLE_MARK, BEGIN_MARK, COLON_MARK, BEYOND_ASCII] = [1, 2, 4, 8, 16];
-const MARKS = new Uint8Array(0x80);
-for (const [mark, characters] of [
-  [HOLDS_MARK, '=&|:>[<$/\\;()'],
-  [TABLE_MARK, '|\t'],
-  [BEGIN_MARK, '=;:(<{'],
-  [COLON_MARK, ':'],
+const [HOLDS_MARK, TABLE_MARK, BEGIN_MARK, COMMA_MARK, FEED_MARK] = [1, 2, 4, 8, 16];
+/** For whoever else looks for labels in lines of prose. */
+export const [COLON_MARK, BEYOND_ASCII, OPENER_MARK] = [32, 64, 128];
+const MARKS = new Uint8Array(0x10000).fill(BEYOND_ASCII, 0x80);
+const [LAST_MARK, SIGN_MARK] = [1, 2];
+/** Of a line's last character. */
+const LAST_MARKS = new Uint8Array(0x10000);
+for (const [marks, mark, characters] of [
+  [MARKS, HOLDS_MARK, '=&|:>[<$/\\;()'],
+  [MARKS, TABLE_MARK, '|'],
+  [MARKS, BEGIN_MARK, '=;:(<{'],
+  [MARKS, COMMA_MARK, ','],
+  [MARKS, COLON_MARK, ':'],
+  // The zero after a text ends its last line.
+  [MARKS, FEED_MARK, '\n\0\t'],
+  [LAST_MARKS, LAST_MARK, '{}[(;,'],
+  [LAST_MARKS, SIGN_MARK, '+-'],
 ] as const) {
   for (const character of characters) {
     const code = character.charCodeAt(0);
-    MARKS[code] = (MARKS[code] ?? 0) | mark;
+    marks[code] = (marks[code] ?? 0) | mark;
   }
 }
 /** What BEGINS_LIKE_CODE may find in a line without a BEGIN_MARK begins with one of these, or ends in + or -. */
-const FIRST_TOKEN =
-  /[#)}\]@/*>$+-]|(?:export|default|async|public|private|protected|static|abstract|final|pub|override|class|import|from|package|return|else|try|finally|do|SELECT|INSERT|DELETE|CREATE|ALTER|DROP|WHERE|FROM|JOIN|GROUP|ORDER|VALUES|UPDATE|diff|File|RUN|ENV)\b/y;
-const LAST_CHARACTERS = '{}[(;,';
-const COMMA = 0x2c;
+const FIRST_WORDS =
+  'export default async public private protected static abstract final pub override class import from package return else ' +
+  'try finally do SELECT INSERT DELETE CREATE ALTER DROP WHERE FROM JOIN GROUP ORDER VALUES UPDATE diff File RUN ENV';
+const FIRST_SIGNS = '#)}]@/*>$+-';
+const FIRST_TOKEN = new RegExp(`[${FIRST_SIGNS.replace(']', '\\]')}]|(?:${FIRST_WORDS.replaceAll(' ', '|')})\\b`, 'y');
+/** Of a line's first two characters, in ASCII. */
+const FIRST_PAIRS = new Uint8Array(0x4000);
+for (const word of FIRST_WORDS.split(' ')) FIRST_PAIRS[word.charCodeAt(0) * 0x80 + word.charCodeAt(1)] = 1;
+for (const sign of FIRST_SIGNS) FIRST_PAIRS.fill(1, sign.charCodeAt(0) * 0x80, sign.charCodeAt(0) * 0x80 + 0x80);
+/** A line that begins so may begin a context (`own-words.ts`). */
+const OPENERS = '[<#*\v\f';
+const [TAB, FEED, RETURN, SPACE] = [0x09, 0x0a, 0x0d, 0x20];
 
-interface Look {
-  /** One past what is shown. */
-  readonly end: number;
-  readonly marks: number;
-  readonly commas: number;
-}
-
-function lookAt(text: string, { first, last }: Line): Look {
-  const end = Math.min(last, first + SHOWN_CHARS);
-  let [marks, commas] = [0, 0];
-  for (let i = first; i < end; i++) {
-    const code = text.charCodeAt(i);
-    if (code >= 0x80) marks |= BEYOND_ASCII;
-    else if (code === COMMA) commas++;
-    else marks |= MARKS[code] ?? 0;
+/** The line that begins at `start`, whose first character that is no blank is at `first`. */
+export function lineAt(
+  text: string,
+  codes: Uint16Array,
+  { start, first }: { readonly start: number; readonly first: number },
+): Line {
+  const shownEnd = first + SHOWN_CHARS;
+  let marks = 0;
+  let end = first;
+  let tab = -1;
+  for (; end < shownEnd; end++) {
+    const mark = MARKS[codes[end] ?? 0] ?? 0;
+    if ((mark & FEED_MARK) === 0) marks |= mark;
+    else if (codes[end] === TAB) tab = tab < 0 ? end : tab;
+    else if (codes[end] === FEED || end >= text.length) break;
   }
-  return { end, marks, commas };
+  if (end === shownEnd && end < text.length && codes[end] !== FEED) {
+    const feed = text.indexOf('\n', end);
+    end = feed < 0 ? text.length : feed;
+  }
+  let last = end;
+  for (; last > first; last--) {
+    const code = codes[last - 1];
+    if (code !== SPACE && code !== TAB && code !== RETURN) break;
+  }
+  if (tab >= 0 && tab < last) marks |= TABLE_MARK;
+  const firstCode = codes[first] ?? 0;
+  if (OPENER_CODES[firstCode] === 1) marks |= OPENER_MARK;
+  return { start, first, last, end, marks };
 }
+const OPENER_CODES = new Uint8Array(0x10000);
+for (const opener of OPENERS) OPENER_CODES[opener.charCodeAt(0)] = 1;
 
-function kindBy({ end, marks, commas }: Look, text: string, { first, last }: Line): LineKind {
+function kindBy(text: string, { first, last, marks }: Line): LineKind {
+  const end = Math.min(last, first + SHOWN_CHARS);
   if ((marks & (TABLE_MARK | BEYOND_ASCII)) !== 0 && TABLE.test(text.slice(first, end))) return 'table';
   if (mayBeginLikeCode(marks, text, { first, end })) {
     BEGINS_LIKE_CODE.lastIndex = 0;
     if (BEGINS_LIKE_CODE.test(text.slice(first, end))) return 'code';
   }
   if ((marks & HOLDS_MARK) !== 0 && HOLDS_CODE.test(text.slice(first, end))) return 'code';
-  const mayEndLikeCode = LAST_CHARACTERS.includes(text[last - 1] ?? ' ');
+  const mayEndLikeCode = last > 0 && LAST_MARKS[text.charCodeAt(last - 1)] === LAST_MARK;
   if (mayEndLikeCode && ENDS_LIKE_CODE.test(text.slice(Math.max(first, last - 3), last))) return 'code';
-  return commas >= 2 && CSV.test(text.slice(first, end)) ? 'table' : 'prose';
+  return (marks & COMMA_MARK) !== 0 && CSV.test(text.slice(first, end)) ? 'table' : 'prose';
 }
 
 function mayBeginLikeCode(
@@ -133,17 +171,18 @@ function mayBeginLikeCode(
   { first, end }: { readonly first: number; readonly end: number },
 ): boolean {
   if ((marks & BEGIN_MARK) !== 0) return true;
-  const last = text[end - 1];
-  if (last === '+' || last === '-') return true;
+  if (end > first && LAST_MARKS[text.charCodeAt(end - 1)] === SIGN_MARK) return true;
+  const [one, other] = [text.charCodeAt(first), first + 1 < text.length ? text.charCodeAt(first + 1) : 0];
+  if (one >= 0x80 || FIRST_PAIRS[one * 0x80 + Math.min(other, 0x7f)] !== 1) return false;
   FIRST_TOKEN.lastIndex = first;
   return FIRST_TOKEN.test(text);
 }
 
-function isYaml({ end, marks }: Look, text: string, { start, first, last }: Line): boolean {
-  return (marks & COLON_MARK) !== 0 && last - start < SHOWN_CHARS && YAML.test(text.slice(first, end));
+function isYaml(text: string, { start, first, last }: Line): boolean {
+  return last - start < SHOWN_CHARS && YAML.test(text.slice(first, Math.min(last, first + SHOWN_CHARS)));
 }
 
 /** By so many columns at least; a tab is enough. */
 function isIndented(text: string, { start, first }: Line, columns: number): boolean {
-  return first - start >= columns || text[start] === '\t';
+  return first - start >= columns || text.charCodeAt(start) === TAB;
 }

@@ -2,8 +2,8 @@
 import type { ChatMessage } from '../../shared/protocol.ts';
 import { ownWords } from './own-words.ts';
 import { holdsReference, RepeatIndex } from './repeats.ts';
-import { holdsGap, shorten, type Brief, type Shortened } from './shorten.ts';
-import { joinUnits, parseUnits } from './units.ts';
+import { holdsGap, shorten, type Shortened } from './shorten.ts';
+import { joinUnits, parseUnits, readText } from './units.ts';
 
 export interface CompressionOptions {
   /**
@@ -48,16 +48,10 @@ export function compressMessages(messages: readonly ChatMessage[], options: Comp
   return { messages: compressed, savedBytes, savedTokensEstimate, references, droppedSentences };
 }
 
-interface Rewritten {
+interface Outcome {
   readonly content: string;
   readonly references: number;
   readonly droppedSentences: number;
-}
-
-interface Outcome extends Rewritten {
-  /** The index of repeats holds `content` already. */
-  readonly isIndexed: boolean;
-  readonly question: string | null;
 }
 
 /** A conversation so far. All that later messages see is what an output says when it is read again. */
@@ -67,7 +61,8 @@ class Compressor {
   droppedSentences = 0;
   readonly #options: CompressionOptions;
   readonly #repeats = new RepeatIndex();
-  /** Of the user's last message with one. */
+  /** Contents of user messages since the last known question, and that: most messages have their own. */
+  #unread: string[] = [];
   #question: string | null = null;
 
   constructor(options: CompressionOptions) {
@@ -78,9 +73,8 @@ class Compressor {
     const { role, content } = message;
     const isUser = role === 'user';
     const stays = role === 'assistant' || holdsReference(content);
-    const outcome = stays ? unchanged(content, isUser) : this.#compress(content, isUser);
-    if (!outcome.isIndexed) this.#repeats.add(outcome.content);
-    if (isUser) this.#question = outcome.question ?? this.#question;
+    const outcome = stays ? this.#unchanged(content) : this.#compress(content, isUser);
+    if (isUser) this.#unread.push(outcome.content);
     if (outcome.content === content) return message;
     this.savedBytes += utf8Bytes(content) - utf8Bytes(outcome.content);
     this.references += outcome.references;
@@ -88,54 +82,54 @@ class Compressor {
     return { ...message, content: outcome.content };
   }
 
-  #compress(content: string, isUser: boolean): Outcome {
-    const units = parseUnits(content);
-    if (units.every(({ kind }) => kind === 'blank')) return unchanged(content, isUser);
-    const { flags, question } = isUser ? ownWords(units) : NOTHING_OWN;
-    const replaced = this.#repeats.replace(units, (i) => flags[i] === true);
-    const lossless = { content: joinUnits(replaced.units), references: replaced.references, droppedSentences: 0 };
-    const isFixed = (i: number) => flags[replaced.origins[i] ?? i] === true || replaced.sources.has(i);
-    const asked = isUser && !holdsGap(lossless.content) ? (question ?? this.#question) : null;
-    const lossy = this.#options.mode === 'lossy' && asked !== null ? this.#brief(asked, isFixed) : null;
-    const shortened = lossy === null ? null : shorten(replaced.units, lossy);
-    if (shortened === null && replaced.references === 0) {
-      this.#repeats.commit();
-      return { ...lossless, isIndexed: true, question };
-    }
-    this.#repeats.rollBack();
-    return shortened === null ? readAgain(lossless, isUser) : this.#withoutNewRepeats(lossless, shortened);
+  #unchanged(content: string): Outcome {
+    this.#repeats.add(content);
+    return { content, references: 0, droppedSentences: 0 };
   }
 
-  #brief(question: string, isFixed: Brief['isFixed']): Brief {
-    return { question, rate: this.#options.rate, isFixed };
+  #compress(content: string, isUser: boolean): Outcome {
+    const read = readText(content);
+    const { units } = read;
+    if (units.every(({ kind }) => kind === 'blank')) return this.#unchanged(content);
+    const { flags, question } = isUser ? ownWords(units) : NOTHING_OWN;
+    const replaced = this.#repeats.replace(read, (i) => flags[i] === true);
+    const { references } = replaced;
+    const lossless = { content: joinUnits(replaced.units), references, droppedSentences: 0 };
+    const isWanted = this.#options.mode === 'lossy' && isUser && !holdsGap(lossless.content);
+    const asked = isWanted ? (question ?? this.#lastQuestion()) : null;
+    const isFixed = (i: number) => flags[replaced.origins[i] ?? i] === true || replaced.sources.has(i);
+    const shortened =
+      asked === null ? null : shorten(replaced.units, { question: asked, rate: this.#options.rate, isFixed });
+    if (shortened === null) {
+      this.#repeats.commit();
+      return lossless;
+    }
+    this.#repeats.rollBack();
+    return this.#withoutNewRepeats(references, shortened);
+  }
+
+  /** Of the user's last message with one. */
+  #lastQuestion(): string | null {
+    while (this.#unread.length > 0) {
+      const { question } = ownWords(parseUnits(this.#unread.pop() ?? ''));
+      if (question === null) continue;
+      this.#question = question;
+      this.#unread = [];
+    }
+    return this.#question;
   }
 
   /** Lines that equal lines above only since both are shortened become references as well. */
-  #withoutNewRepeats(lossless: Rewritten, { units, droppedSentences }: Shortened): Outcome {
-    const shortened = parseUnits(joinUnits(units));
-    const { flags, question } = ownWords(shortened);
+  #withoutNewRepeats(references: number, { units, droppedSentences }: Shortened): Outcome {
+    const shortened = readText(joinUnits(units));
+    const { flags } = ownWords(shortened.units);
     const replaced = this.#repeats.replace(shortened, (i) => flags[i] === true);
-    const references = lossless.references + replaced.references;
-    const lossy = { content: joinUnits(replaced.units), references, droppedSentences };
-    if (replaced.references === 0) {
-      this.#repeats.commit();
-      return { ...lossy, isIndexed: true, question };
-    }
-    this.#repeats.rollBack();
-    return readAgain(lossy, true);
+    this.#repeats.commit();
+    return { content: joinUnits(replaced.units), references: references + replaced.references, droppedSentences };
   }
 }
 
 const NOTHING_OWN = { flags: [], question: null };
-
-function unchanged(content: string, isUser: boolean): Outcome {
-  return readAgain({ content, references: 0, droppedSentences: 0 }, isUser);
-}
-
-function readAgain(rewritten: Rewritten, isUser: boolean): Outcome {
-  const { question } = isUser ? ownWords(parseUnits(rewritten.content)) : NOTHING_OWN;
-  return { ...rewritten, isIndexed: false, question };
-}
 
 const encoder = new TextEncoder();
 const scratch = new Uint8Array(1 << 15);

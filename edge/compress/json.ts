@@ -8,92 +8,121 @@ export interface JsonScan {
   readonly blanks: readonly number[];
 }
 
-type Expected = 'value' | 'value or close' | 'key' | 'key or close' | 'colon' | 'comma or close';
+/** What may come next. */
+const [VALUE, CLOSE, KEY, COLON_SIGN, COMMA_SIGN] = [1, 2, 4, 8, 16];
 
 /** Deeper values are not JSON to us: they stay as they are. */
 const MAX_DEPTH = 64;
-const NUMBER = /-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?/y;
-const LITERAL = /true|false|null/y;
-const HEX = /[0-9a-fA-F]{4}/y;
+const LITERALS = ['true', 'false', 'null'];
 const [QUOTE, BACKSLASH, COMMA, COLON] = [0x22, 0x5c, 0x2c, 0x3a];
 const [OPEN_OBJECT, CLOSE_OBJECT, OPEN_ARRAY, CLOSE_ARRAY] = [0x7b, 0x7d, 0x5b, 0x5d];
+const [MINUS, PLUS, DOT, ZERO, NINE, SMALL_E, SMALL_U] = [0x2d, 0x2b, 0x2e, 0x30, 0x39, 0x65, 0x75];
+const [BLANK, PLAIN, ESCAPED, HEX] = [1, 2, 4, 8];
+/** PLAIN: stands for itself in a string. */
+const KINDS = new Uint8Array(0x10000).fill(PLAIN, 0x20);
+for (const [kind, characters] of [
+  [BLANK, ' \n\r\t'],
+  [ESCAPED, '"\\/bfnrt'],
+  [HEX, '0123456789abcdefABCDEF'],
+] as const) {
+  for (const character of characters) {
+    const code = character.charCodeAt(0);
+    KINDS[code] = (KINDS[code] ?? 0) | kind;
+  }
+}
+for (const end of [QUOTE, BACKSLASH]) KINDS[end] = (KINDS[end] ?? 0) & ~PLAIN;
 
-/** The object or array (RFC 8259) that begins at `start`. `onValue` hears of each string, number and literal. */
-export function scanJson(text: string, start: number, onValue?: (start: number, end: number) => void): JsonScan {
+const has = (code: number | undefined, kind: number) => ((KINDS[code ?? 0] ?? 0) & kind) !== 0;
+
+/** The object or array (RFC 8259) that begins at `start`; a zero ends `codes`. `onValue` hears of each string, number and literal. */
+export function scanJson(codes: Uint16Array, start: number, onValue?: (start: number, end: number) => void): JsonScan {
   const blanks: number[] = [];
   const open: number[] = [];
-  let expected: Expected = 'value';
+  let expected = VALUE;
   let at = start;
-  const ended = (valid: boolean) => ({ valid, end: at, blanks });
   do {
     const from = at;
-    while (isBlank(text.charCodeAt(at))) at++;
+    while (has(codes[at], BLANK)) at++;
     if (at > from) blanks.push(from, at);
-    const code = text.charCodeAt(at);
+    const code = codes[at] ?? 0;
     if (code === OPEN_OBJECT || code === OPEN_ARRAY) {
-      if (!expected.startsWith('value') || open.length === MAX_DEPTH) return ended(false);
+      if ((expected & VALUE) === 0 || open.length === MAX_DEPTH) return { valid: false, end: at, blanks };
       open.push(code + 2);
-      expected = code === OPEN_OBJECT ? 'key or close' : 'value or close';
+      expected = code === OPEN_OBJECT ? KEY | CLOSE : VALUE | CLOSE;
       at++;
     } else if (code === CLOSE_OBJECT || code === CLOSE_ARRAY) {
-      if (!expected.endsWith('close') || open.pop() !== code) return ended(false);
-      expected = 'comma or close';
+      if ((expected & CLOSE) === 0 || open.pop() !== code) return { valid: false, end: at, blanks };
+      expected = COMMA_SIGN | CLOSE;
       at++;
     } else if (code === COMMA || code === COLON) {
-      if (expected !== (code === COMMA ? 'comma or close' : 'colon')) return ended(false);
-      expected = code === COMMA && open.at(-1) === CLOSE_OBJECT ? 'key' : 'value';
+      if ((expected & (code === COMMA ? COMMA_SIGN : COLON_SIGN)) === 0) return { valid: false, end: at, blanks };
+      expected = code === COMMA && open[open.length - 1] === CLOSE_OBJECT ? KEY : VALUE;
       at++;
     } else {
-      const isKey = expected.startsWith('key');
-      if (!(isKey ? code === QUOTE : expected.startsWith('value'))) return ended(false);
-      const scalar = scalarEnd(text, at, code);
-      if (scalar === null) {
-        if (code === QUOTE) at = Math.max(at, text.indexOf('\n', at));
-        return ended(false);
-      }
+      const isKey = (expected & KEY) !== 0;
+      if (!(isKey ? code === QUOTE : (expected & VALUE) !== 0)) return { valid: false, end: at, blanks };
+      const scalar = code === QUOTE ? stringEnd(codes, at) : (numberEnd(codes, at) ?? literalEnd(codes, at));
+      if (scalar === null) return { valid: false, end: at, blanks };
       onValue?.(at, scalar);
-      expected = isKey ? 'colon' : 'comma or close';
+      expected = isKey ? COLON_SIGN : COMMA_SIGN | CLOSE;
       at = scalar;
     }
   } while (open.length > 0);
-  return ended(true);
+  return { valid: true, end: at, blanks };
 }
 
 /** `text` from `start` to the scan's end without its meaningless blanks: every token is verbatim. */
 export function withoutBlanks(text: string, start: number, { end, blanks }: JsonScan): string {
-  let kept = '';
+  if (blanks.length === 0) return text.slice(start, end);
+  const tokens: string[] = [];
   let at = start;
   for (let i = 0; i < blanks.length; i += 2) {
-    kept += text.slice(at, blanks[i]);
+    tokens.push(text.slice(at, blanks[i]));
     at = blanks[i + 1] ?? end;
   }
-  return kept + text.slice(at, end);
+  tokens.push(text.slice(at, end));
+  return tokens.join('');
 }
 
-function isBlank(code: number): boolean {
-  return code === 0x20 || code === 0x0a || code === 0x0d || code === 0x09;
-}
-
-function scalarEnd(text: string, at: number, code: number): number | null {
-  return code === QUOTE ? stringEnd(text, at) : (match(NUMBER, text, at) ?? match(LITERAL, text, at));
-}
-
-function match(pattern: RegExp, text: string, at: number): number | null {
-  pattern.lastIndex = at;
-  return pattern.test(text) ? pattern.lastIndex : null;
-}
-
-function stringEnd(text: string, quote: number): number | null {
-  for (let at = quote + 1; at < text.length; at++) {
-    const code = text.charCodeAt(at);
+function stringEnd(codes: Uint16Array, quote: number): number | null {
+  for (let at = quote + 1; ; at++) {
+    while (has(codes[at], PLAIN)) at++;
+    const code = codes[at];
     if (code === QUOTE) return at + 1;
-    if (code < 0x20) return null;
-    if (code !== BACKSLASH) continue;
-    const escape = text[++at] ?? '';
-    if (escape === 'u') {
-      if (match(HEX, text, at + 1) === null) return null;
+    if (code !== BACKSLASH) return null;
+    const escape = codes[++at];
+    if (escape === SMALL_U) {
+      for (let digit = at + 1; digit <= at + 4; digit++) if (!has(codes[digit], HEX)) return null;
       at += 4;
-    } else if (!'"\\/bfnrt'.includes(escape) || escape === '') return null;
+    } else if (!has(escape, ESCAPED)) return null;
+  }
+}
+
+function numberEnd(codes: Uint16Array, from: number): number | null {
+  let at = codes[from] === MINUS ? from + 1 : from;
+  const whole = codes[at] === ZERO ? at + 1 : digitsEnd(codes, at);
+  if (whole === at) return null;
+  at = whole;
+  const fraction = codes[at] === DOT ? digitsEnd(codes, at + 1) : at;
+  if (fraction > at + 1) at = fraction;
+  if (((codes[at] ?? 0) | 0x20) !== SMALL_E) return at;
+  const sign = codes[at + 1];
+  const digits = sign === PLUS || sign === MINUS ? at + 2 : at + 1;
+  const exponent = digitsEnd(codes, digits);
+  return exponent > digits ? exponent : at;
+}
+
+function digitsEnd(codes: Uint16Array, from: number): number {
+  let at = from;
+  while ((codes[at] ?? 0) >= ZERO && (codes[at] ?? 0) <= NINE) at++;
+  return at;
+}
+
+function literalEnd(codes: Uint16Array, at: number): number | null {
+  for (const literal of LITERALS) {
+    let i = 0;
+    while (i < literal.length && codes[at + i] === literal.charCodeAt(i)) i++;
+    if (i === literal.length) return at + i;
   }
   return null;
 }

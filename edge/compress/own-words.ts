@@ -1,4 +1,5 @@
 /** Which lines of a message are its sender's own words (question, instructions) and which are context. Knows no ranking. */
+import { BEYOND_ASCII, COLON_MARK, OPENER_MARK } from './code-lines.ts';
 import type { Unit } from './units.ts';
 
 export interface OwnWords {
@@ -31,26 +32,39 @@ const QUESTION_MARKS = /[?？؟]/;
  * its last paragraph on, or its last line alone.
  */
 export function ownWords(units: readonly Unit[]): OwnWords {
-  const flags = units.map(() => false);
+  const flags: boolean[] = [];
+  const isContext: boolean[] = [];
+  let [firstText, firstContext, closed] = [-1, -1, -1];
+  for (let i = 0; i < units.length; i++) {
+    const unit = units[i];
+    if (unit === undefined) break;
+    const begins = unit.kind === 'prose' && beginsContext(unit);
+    flags.push(false);
+    isContext.push(begins);
+    if (begins && firstContext < 0) firstContext = i;
+    if (firstText < 0 && unit.kind !== 'blank') firstText = i;
+    if (unit.kind === 'prose' && endsContext(unit.text)) closed = i;
+  }
   const own = (i: number) => {
     const unit = units[i];
     if (unit?.kind === 'prose' && unit.text.length <= MAX_OWN_CHARS) flags[i] = true;
   };
-  const isContext = units.map((unit) => unit.kind === 'prose' && beginsContext(unit.text));
-  const firstContext = isContext.indexOf(true);
-  const head = firstContext < 0 ? units.findIndex(({ kind }) => kind !== 'blank') + 1 : firstContext;
+  const head = firstContext < 0 ? firstText + 1 : firstContext;
   for (let i = 0; i < head; i++) own(i);
-  const closed = units.findLastIndex((unit) => unit.kind === 'prose' && endsContext(unit.text));
   if (closed >= 0) for (let i = closed + 1; i < units.length; i++) if (isContext[i] !== true) own(i);
   for (let i = 0; i < units.length; i++) {
-    if (!matches(QUESTION_LABEL, units[i])) continue;
+    if (!labelsQuestion(units[i])) continue;
     for (; i < units.length && units[i]?.kind !== 'blank' && isContext[i] !== true; i++) own(i);
   }
   for (let i = endBegin(units, isContext); i < units.length; i++) own(i);
   return { flags, question: questionOf(units, flags, firstContext === 0) };
 }
 
-function beginsContext(text: string): boolean {
+/** Every pattern that labels needs one of these marks in a line's begin. */
+const LABEL_MARKS = COLON_MARK | BEYOND_ASCII | OPENER_MARK;
+
+function beginsContext({ text, marks }: Unit): boolean {
+  if ((marks & LABEL_MARKS) === 0) return false;
   CONTEXT_BEGIN.lastIndex = 0;
   CONTEXT_HEADING.lastIndex = 0;
   return CONTEXT_BEGIN.test(text) || CONTEXT_HEADING.test(text);
@@ -58,6 +72,10 @@ function beginsContext(text: string): boolean {
 
 function endsContext(text: string): boolean {
   return text.endsWith('>') && CONTEXT_END.test(text.slice(-80));
+}
+
+function labelsQuestion(unit: Unit | undefined): boolean {
+  return unit !== undefined && (unit.marks & LABEL_MARKS) !== 0 && matches(QUESTION_LABEL, unit);
 }
 
 function matches(pattern: RegExp, unit: Unit | undefined): boolean {

@@ -1,7 +1,7 @@
 /** What no compression may touch: code, tables, JSON values, and in prose the spans that `proseSpans` finds. Knows no conversation. */
 import { scanJson } from './json.ts';
 import { proseSpans, type ProseKind } from './prose-spans.ts';
-import { parseUnits, type Unit } from './units.ts';
+import { readText, type ReadText, type Unit } from './units.ts';
 
 /** Offsets in UTF-16 code units. */
 export interface Span {
@@ -12,13 +12,14 @@ export interface Span {
 
 /** In order, none within another. Each stands verbatim in a compressed message, or in the text a reference names. */
 export function protectedSpans(text: string): readonly Span[] {
-  return parseUnits(text).flatMap((unit) => spansOf(text, unit));
+  const { units, codes } = readText(text);
+  return units.flatMap((unit) => spansOf(codes, unit));
 }
 
-function spansOf(text: string, { kind, start, end, text: canonical, jsonAt }: Unit): readonly Span[] {
+function spansOf(codes: ReadText['codes'], { kind, start, end, text: canonical, jsonAt }: Unit): readonly Span[] {
   if (jsonAt !== null) {
     const spans: Span[] = [];
-    scanJson(text, jsonAt, (from, to) => spans.push({ kind: 'json value', start: from, end: to }));
+    scanJson(codes, jsonAt, (from, to) => spans.push({ kind: 'json value', start: from, end: to }));
     return spans;
   }
   if (kind === 'code' || kind === 'table') return [{ kind, start, end }];

@@ -1,12 +1,13 @@
 /** Exact repeats of lines within a conversation, and the references that stand for them. Never reads a reference back. */
-import type { Unit } from './units.ts';
+import { CodeBuffer } from './codes.ts';
+import { HashIds } from './hash-ids.ts';
+import { NO_QUOTE, quoteHash, quoteHashOf, quoteOf } from './quotes.ts';
+import type { ReadText, Unit } from './units.ts';
 
 /** What stands for a repeat is about 100 characters. */
 const MIN_REPEAT_CHARS = 240;
-/** A repeat begins with a line that can be told from others. */
-const MIN_FIRST_CHARS = 16;
-const [QUOTE_HEAD, QUOTE_TAIL] = [36, 24];
 const REFERENCE = '[same text as above: ';
+const FEED = 0x0a;
 
 /** A message that holds this, ours or an imitation, is left as it is: nobody has to tell them apart. */
 export function holdsReference(text: string): boolean {
@@ -14,7 +15,7 @@ export function holdsReference(text: string): boolean {
 }
 
 /** A unit of the output; `reference` stands for a run of units. */
-export type Written = Pick<Unit, 'text'> & { readonly kind: Unit['kind'] | 'reference' };
+export type Written = Pick<Unit, 'text' | 'start'> & { readonly kind: Unit['kind'] | 'reference' };
 
 export interface Replaced {
   readonly units: readonly Written[];
@@ -27,26 +28,30 @@ export interface Replaced {
 
 /** Several lines have the same quote. */
 const AMBIGUOUS = -1;
+const buffer = new CodeBuffer();
 
 /** Lines of a conversation's output so far. */
 export class RepeatIndex {
-  /** null: the end of a message. */
-  readonly #lines: (string | null)[] = [];
-  /** Where the line with this quote stands first, or AMBIGUOUS. */
-  readonly #byQuote = new Map<string, number>();
-  /** Quotes that `replace` added, newest last, and what stood for them, so that it can be taken back. */
-  #journal: string[] = [];
-  #before: (number | undefined)[] = [];
+  /** What each line stands in, from where to where; null: the end of a message. */
+  readonly #texts: (string | null)[] = [];
+  readonly #starts: number[] = [];
+  readonly #ends: number[] = [];
+  /** By quote: where the line with it stands first, or AMBIGUOUS. */
+  readonly #quotes = new HashIds();
+  readonly #firsts: number[] = [];
+  /** Quotes of earlier messages that this one made ambiguous, and where they stood. */
+  readonly #spoilt: number[] = [];
   #messageStart = 0;
+  #quotesBefore = 0;
 
   /** Takes in a whole message as it will be sent. */
   add(content: string): void {
-    for (const line of content.split('\n')) this.#push(line, quoteOf(line));
+    this.#pushLines(content, buffer.load(content), 0);
     this.commit();
   }
 
   /** Runs of whole lines that stand above already become references; `isFixed` units stay. Takes the result in. */
-  replace(units: readonly Unit[], isFixed: (index: number) => boolean): Replaced {
+  replace({ units, codes }: ReadText, isFixed: (index: number) => boolean): Replaced {
     const written: Written[] = [];
     const origins: number[] = [];
     /** Index in `written` of each line of this message. */
@@ -54,91 +59,116 @@ export class RepeatIndex {
     const sources = new Set<number>();
     let references = 0;
     const isFree = (i: number) => units[i] !== undefined && isReplaceable(units[i]) && !isFixed(i);
-    const push = (line: string, quote: string | null) => {
-      this.#push(line, quote);
-      unitOfLine.push(written.length);
-    };
-    const write = (unit: Written, origin: number, quote: string | null) => {
-      if (unit.kind === 'code' || unit.kind === 'table' || unit.kind === 'blank') {
-        for (const line of unit.text.split('\n')) push(line, quoteOf(line));
-      } else push(unit.text, quote);
-      written.push(unit);
-      origins.push(origin);
-    };
     for (let i = 0; i < units.length;) {
       const unit = units[i];
       if (unit === undefined) break;
-      const quote = quoteOf(unit.text);
-      const run = quote === null ? null : this.#longestRun(units, i, { quote, isFree });
+      const hash = hashOf(unit, codes);
+      const run = hash === NO_QUOTE ? null : this.#longestRun(units, i, { hash, isFree });
       if (run === null) {
-        write(unit, i, quote);
-        i++;
-        continue;
+        this.#pushUnit(unit, codes, hash);
+        written.push(unit);
+        origins.push(i++);
+      } else {
+        for (let k = 0; k < run.count; k++) {
+          const source = unitOfLine[run.at + k - this.#messageStart];
+          if (source !== undefined) sources.add(source);
+        }
+        const text = referenceTo(quoteOf(unit.text) ?? '', run.count);
+        this.#push(text, [0, text.length], quoteHashOf(text));
+        written.push({ kind: 'reference', text, start: unit.start });
+        origins.push(i);
+        references++;
+        i += run.count;
       }
-      for (let k = 0; k < run.count; k++) {
-        const source = unitOfLine[run.at + k - this.#messageStart];
-        if (source !== undefined) sources.add(source);
-      }
-      const text = referenceTo(quote ?? '', run.count);
-      write({ kind: 'reference', text }, i, quoteOf(text));
-      references++;
-      i += run.count;
+      while (unitOfLine.length < this.#texts.length - this.#messageStart) unitOfLine.push(written.length - 1);
     }
     return { units: written, origins, references, sources };
   }
 
   /** What `replace` took in stays. */
   commit(): void {
-    this.#lines.push(null);
-    this.#forgetJournal();
-    this.#messageStart = this.#lines.length;
+    this.#texts.push(null);
+    this.#starts.push(0);
+    this.#ends.push(0);
+    this.#spoilt.length = 0;
+    this.#messageStart = this.#texts.length;
+    this.#quotesBefore = this.#quotes.size;
   }
 
   /** As before `replace`. */
   rollBack(): void {
-    for (let i = this.#journal.length - 1; i >= 0; i--) {
-      const [quote, before] = [this.#journal[i] ?? '', this.#before[i]];
-      if (before === undefined) this.#byQuote.delete(quote);
-      else this.#byQuote.set(quote, before);
+    for (let i = 0; i < this.#spoilt.length; i += 2) this.#firsts[this.#spoilt[i] ?? 0] = this.#spoilt[i + 1] ?? 0;
+    this.#spoilt.length = 0;
+    this.#quotes.shrink(this.#quotesBefore);
+    for (const lines of [this.#texts, this.#starts, this.#ends]) lines.length = this.#messageStart;
+  }
+
+  #pushUnit(unit: Unit, codes: Uint16Array, hash: number): void {
+    const { kind, text, start, end } = unit;
+    if (kind === 'prose' || kind === 'json' || text === '') this.#push(text, [0, text.length], hash);
+    else if (text.length === end - start) this.#pushLines(text, codes, start);
+    else this.#pushLines(text, buffer.load(text), 0);
+  }
+
+  /** `text` stands in `codes` from `base` on. */
+  #pushLines(text: string, codes: Uint16Array, base: number): void {
+    const end = base + text.length;
+    for (let start = base, at = base; at <= end; at++) {
+      if (at < end && codes[at] !== FEED) continue;
+      this.#push(text, [start - base, at - base], quoteHash(codes, start, at));
+      start = at + 1;
     }
-    this.#forgetJournal();
-    this.#lines.length = this.#messageStart;
   }
 
-  #forgetJournal(): void {
-    this.#journal.length = 0;
-    this.#before.length = 0;
+  #push(text: string, [start, end]: readonly [number, number], hash: number): void {
+    const at = this.#texts.push(text) - 1;
+    this.#starts.push(start);
+    this.#ends.push(end);
+    if (hash === NO_QUOTE) return;
+    const known = this.#quotes.size;
+    const id = this.#quotes.add(hash);
+    if (id === known) {
+      this.#firsts[id] = at;
+      return;
+    }
+    const first = this.#firsts[id] ?? AMBIGUOUS;
+    if (first === AMBIGUOUS || this.#lineAt(first) === this.#lineAt(at)) return;
+    if (id < this.#quotesBefore) this.#spoilt.push(id, first);
+    this.#firsts[id] = AMBIGUOUS;
   }
 
-  #push(line: string, quote: string | null): void {
-    const at = this.#lines.push(line) - 1;
-    if (quote === null) return;
-    const before = this.#byQuote.get(quote);
-    if (before === AMBIGUOUS || (before !== undefined && this.#lines[before] === line)) return;
-    this.#journal.push(quote);
-    this.#before.push(before);
-    this.#byQuote.set(quote, before === undefined ? at : AMBIGUOUS);
+  #lineAt(at: number): string | null {
+    const [text, start, end] = [this.#texts[at] ?? null, this.#starts[at] ?? 0, this.#ends[at] ?? 0];
+    return text === null || (start === 0 && end === text.length) ? text : text.slice(start, end);
   }
 
   /** Units from `i` on that equal lines above, from the first line with that quote on; null where that saves too little. */
   #longestRun(
     units: readonly Unit[],
     i: number,
-    { quote, isFree }: { readonly quote: string; readonly isFree: (index: number) => boolean },
+    { hash, isFree }: { readonly hash: number; readonly isFree: (index: number) => boolean },
   ): { readonly at: number; readonly count: number } | null {
+    const id = this.#quotes.find(hash);
+    if (id < 0) return null;
     const first = units[i]?.text ?? '';
-    const at = this.#byQuote.get(quote) ?? AMBIGUOUS;
-    if (at === AMBIGUOUS || this.#lines[at] !== first || !isFree(i)) return null;
+    const at = this.#firsts[id] ?? AMBIGUOUS;
+    if (at === AMBIGUOUS || this.#lineAt(at) !== first || !isFree(i)) return null;
     let [count, chars] = [1, first.length];
-    for (let k = 1; at + k < this.#lines.length && isFree(i + k); k++) {
+    for (let k = 1; at + k < this.#texts.length && isFree(i + k); k++) {
       const text = units[i + k]?.text ?? '';
-      if (this.#lines[at + k] !== text) break;
+      if (this.#lineAt(at + k) !== text) break;
       if (text === '') continue;
       chars += text.length + 1;
       count = k + 1;
     }
     return chars >= MIN_REPEAT_CHARS ? { at, count } : null;
   }
+}
+
+/** Of a unit of one line. */
+function hashOf({ kind, text, start }: Unit, codes: Uint16Array): number {
+  if (kind === 'prose') return quoteHash(codes, start, start + text.length);
+  return kind === 'json' ? quoteHashOf(text) : NO_QUOTE;
 }
 
 /** Code and tables stay: whoever works on them needs them whole where they stand. */
@@ -148,26 +178,4 @@ function isReplaceable({ kind, text }: Unit): boolean {
 
 function referenceTo(quote: string, count: number): string {
   return `${REFERENCE}the ${count === 1 ? 'line' : `${count} lines from`} "${quote}"]`;
-}
-
-/** A short line whole, else its begin and its end; null: too short to be told from others. */
-function quoteOf(line: string): string | null {
-  if (line.length < MIN_FIRST_CHARS) return null;
-  if (line.length <= QUOTE_HEAD + QUOTE_TAIL) return line;
-  return `${wellFormedHead(line).trimEnd()} … ${wellFormedTail(line).trimStart()}`;
-}
-
-/** No surrogate pair is cut. */
-function wellFormedHead(line: string): string {
-  const isPair = isHighSurrogate(line.charCodeAt(QUOTE_HEAD - 1));
-  return line.slice(0, isPair ? QUOTE_HEAD - 1 : QUOTE_HEAD);
-}
-
-function wellFormedTail(line: string): string {
-  const from = line.length - QUOTE_TAIL;
-  return line.slice(isHighSurrogate(line.charCodeAt(from - 1)) ? from + 1 : from);
-}
-
-function isHighSurrogate(code: number): boolean {
-  return code >= 0xd800 && code <= 0xdbff;
 }

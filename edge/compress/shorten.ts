@@ -115,7 +115,7 @@ function withGaps(units: readonly Written[], dropped: ReadonlyMap<number, readon
     const text = sentences === undefined ? unit.text : gapped(unit.text, sentences);
     // A line that is all gap, after a gap: one gap is enough.
     const isMerged = text === GAP && ENDS_IN_GAP.test(written.at(-1)?.text ?? '');
-    if (!isMerged) written.push(...blanks, text === unit.text ? unit : { kind: 'prose', text });
+    if (!isMerged) written.push(...blanks, text === unit.text ? unit : { ...unit, text });
     blanks = [];
   }
   return [...written, ...blanks];

@@ -1,5 +1,6 @@
 /** A message's text as units (lines of prose, blank runs, code, tables, JSON) in canonical form. Knows no conversation. */
-import { kindsOf, type Line } from './code-lines.ts';
+import { kindsOf, lineAt, type Line } from './code-lines.ts';
+import { CodeBuffer } from './codes.ts';
 import { scanJson, withoutBlanks } from './json.ts';
 
 export interface Unit {
@@ -8,10 +9,18 @@ export interface Unit {
   /** In the text it was read from, without the line feed that ends it. */
   readonly start: number;
   readonly end: number;
-  /** Canonical form. Equal to the source exactly if it is as long. */
+  /** Canonical form. Equal to the source exactly if it is as long; of prose it is the source's begin. */
   readonly text: string;
   /** Where the JSON in it begins in the source, its own or that of a ```json fence. */
   readonly jsonAt: number | null;
+  /** Of prose: which marks of `code-lines.ts` its begin holds. */
+  readonly marks: number;
+}
+
+export interface ReadText {
+  readonly units: readonly Unit[];
+  /** UTF-16 code units of the text and a zero; valid until the next text is read. */
+  readonly codes: Uint16Array;
 }
 
 /** Smaller JSON on one line stays as it is: `[ ]` may be a box to tick. */
@@ -19,12 +28,20 @@ const MIN_JSON_CHARS = 32;
 const [TAB, FEED, RETURN, SPACE, BACKTICK, TILDE] = [0x09, 0x0a, 0x0d, 0x20, 0x60, 0x7e];
 const [OPEN_BRACE, OPEN_BRACKET] = [0x7b, 0x5b];
 
+const [buffer, aside] = [new CodeBuffer(), new CodeBuffer()];
+
 /**
  * Canonical: no blanks at the ends of lines of prose, one blank line where there were more (not within code), JSON
  * without blanks between tokens. `joinUnits(parseUnits(x))` is a fixed point: reading it again gives the same units.
  */
 export function parseUnits(text: string): readonly Unit[] {
-  return new Reader(text).read();
+  return new Reader(text, aside.load(text)).read();
+}
+
+/** As `parseUnits`, for those who go on with the codes: `parseUnits` leaves them alone. */
+export function readText(text: string): ReadText {
+  const codes = buffer.load(text);
+  return { units: new Reader(text, codes).read(), codes };
 }
 
 export function joinUnits(units: readonly Pick<Unit, 'text'>[]): string {
@@ -35,20 +52,24 @@ export function joinUnits(units: readonly Pick<Unit, 'text'>[]): string {
 
 class Reader {
   readonly #text: string;
+  readonly #codes: Uint16Array;
   readonly #units: Unit[] = [];
   #paragraph: Line[] = [];
   #at = 0;
   /** A value that failed reached up to here: none is looked for before, so that scanning stays linear. */
   #jsonFrom = 0;
 
-  constructor(text: string) {
+  constructor(text: string, codes: Uint16Array) {
     this.#text = text;
+    this.#codes = codes;
   }
 
   read(): readonly Unit[] {
-    while (this.#at <= this.#text.length) {
-      if (this.#readBlankRun()) continue;
-      const line = this.#line(this.#at);
+    const { length } = this.#text;
+    while (this.#at <= length) {
+      const first = this.#readBlankRun();
+      if (first === null) continue;
+      const line = this.#line(this.#at, first);
       if (this.#readFence(line) || this.#readJson(line)) continue;
       this.#paragraph.push(line);
       this.#at = line.end + 1;
@@ -69,19 +90,18 @@ class Reader {
     }
   }
 
-  #readBlankRun(): boolean {
+  /** null: there was one. Else where the line's first character that is not a blank stands. */
+  #readBlankRun(): number | null {
+    const codes = this.#codes;
+    const from = this.#at;
     let end = -1;
-    let at = this.#at;
-    for (; at < this.#text.length; at++) {
-      const code = this.#text.charCodeAt(at);
-      if (code === FEED) end = at;
-      else if (!isBlank(code)) break;
-    }
+    let at = from;
+    for (; isBlank(codes[at] ?? 0); at++) if (codes[at] === FEED) end = at;
     if (at === this.#text.length) end = at;
-    if (end < this.#at) return false;
+    if (end < from) return at;
     this.#endParagraph();
-    this.#push({ kind: 'blank', start: this.#at, end, text: '', jsonAt: null });
-    return true;
+    this.#push({ kind: 'blank', start: from, end, text: '', jsonAt: null, marks: 0 });
+    return null;
   }
 
   #readFence(opener: Line): boolean {
@@ -92,28 +112,28 @@ class Reader {
     this.#endParagraph();
     let close: Line | null = null;
     for (let at = opener.end + 1; at <= this.#text.length && close === null;) {
-      const line = this.#line(at);
+      const line = this.#line(at, this.#firstFrom(at));
       if (this.#fenceAt(line)?.startsWith(marker) === true && this.#isOnlyFence(line)) close = line;
       at = line.end + 1;
     }
-    const end = close?.end ?? this.#text.length;
+    const [start, end] = [opener.start, close?.end ?? this.#text.length];
     const jsonAt = close !== null && info.trim().toLowerCase() === 'json' ? this.#bodyStart(opener, close) : null;
     const json = close === null || jsonAt === null ? null : this.#fencedJson(jsonAt, close);
     if (close === null || jsonAt === null || json === null) {
-      this.#push({ kind: 'code', start: opener.start, end, text: this.#text.slice(opener.start, end), jsonAt: null });
+      this.#push({ kind: 'code', start, end, text: this.#text.slice(start, end), jsonAt: null, marks: 0 });
     } else {
-      const [begin, finish] = [this.#text.slice(opener.start, opener.end), this.#text.slice(close.start, end)];
-      this.#push({ kind: 'code', start: opener.start, end, text: `${begin}\n${json}\n${finish}`, jsonAt });
+      const [begin, finish] = [this.#text.slice(start, opener.end), this.#text.slice(close.start, end)];
+      this.#push({ kind: 'code', start, end, text: `${begin}\n${json}\n${finish}`, jsonAt, marks: 0 });
     }
     return true;
   }
 
   /** Three or more backticks or tildes that a line begins with. */
   #fenceAt({ first, last }: Line): string | null {
-    const code = this.#text.charCodeAt(first);
+    const code = this.#codes[first];
     if (code !== BACKTICK && code !== TILDE) return null;
     let end = first;
-    while (end < last && this.#text.charCodeAt(end) === code) end++;
+    while (end < last && this.#codes[end] === code) end++;
     return end - first >= 3 ? this.#text.slice(first, end) : null;
   }
 
@@ -123,21 +143,21 @@ class Reader {
 
   #bodyStart(opener: Line, close: Line): number | null {
     let at = opener.end + 1;
-    while (at < close.start && isBlank(this.#text.charCodeAt(at))) at++;
-    return isJsonOpener(this.#text, at) ? at : null;
+    while (at < close.start && isBlank(this.#codes[at] ?? 0)) at++;
+    return this.#isJsonOpener(at) ? at : null;
   }
 
   #fencedJson(jsonAt: number, close: Line): string | null {
-    const scan = scanJson(this.#text, jsonAt);
+    const scan = scanJson(this.#codes, jsonAt);
     const isWhole = scan.valid && scan.end < close.start && this.#text.slice(scan.end, close.start).trim() === '';
     return isWhole ? withoutBlanks(this.#text, jsonAt, scan) : null;
   }
 
   /** An object or array that begins a line and ends one. */
   #readJson({ start, first, end }: Line): boolean {
-    if (first < this.#jsonFrom || !isJsonOpener(this.#text, first)) return false;
-    const scan = scanJson(this.#text, first);
-    const rest = this.#line(scan.end);
+    if (!this.#isJsonOpener(first) || first < this.#jsonFrom) return false;
+    const scan = scanJson(this.#codes, first);
+    const rest = this.#line(scan.end, this.#firstFrom(scan.end));
     if (!scan.valid || rest.first < rest.end) {
       this.#jsonFrom = rest.end;
       return false;
@@ -145,7 +165,8 @@ class Reader {
     this.#endParagraph();
     const isSmall = scan.end <= end && scan.end - first < MIN_JSON_CHARS;
     const json = isSmall ? this.#text.slice(first, scan.end) : withoutBlanks(this.#text, first, scan);
-    this.#push({ kind: 'json', start, end: rest.end, text: this.#text.slice(start, first) + json, jsonAt: first });
+    const text = first === start ? json : this.#text.slice(start, first) + json;
+    this.#push({ kind: 'json', start, end: rest.end, text, jsonAt: first, marks: 0 });
     return true;
   }
 
@@ -158,12 +179,13 @@ class Reader {
     for (let i = 0; i < lines.length; i++) {
       const [line, kind] = [lines[i], kinds[i]];
       if (line === undefined || kind === undefined) continue;
+      const { start, marks } = line;
       let end = line.end;
       if (kind !== 'prose') {
         while (kinds[i + 1] === kind) end = lines[++i]?.end ?? end;
       }
       const last = kind === 'prose' ? line.last : end;
-      this.#push({ kind, start: line.start, end, text: this.#text.slice(line.start, last), jsonAt: null });
+      this.#push({ kind, start, end, text: this.#text.slice(start, last), jsonAt: null, marks });
     }
   }
 
@@ -172,22 +194,23 @@ class Reader {
     this.#at = unit.end + 1;
   }
 
-  #line(start: number): Line {
-    const feed = this.#text.indexOf('\n', start);
-    const end = feed < 0 ? this.#text.length : feed;
-    let first = start;
-    while (first < end && isBlank(this.#text.charCodeAt(first))) first++;
-    let last = end;
-    while (last > first && isBlank(this.#text.charCodeAt(last - 1))) last--;
-    return { start, first, last, end };
+  #line(start: number, first: number): Line {
+    return lineAt(this.#text, this.#codes, { start, first });
+  }
+
+  /** The first character from `at` on that is no blank, or the line's end. */
+  #firstFrom(at: number): number {
+    let first = at;
+    while (isBlank(this.#codes[first] ?? 0) && this.#codes[first] !== FEED) first++;
+    return first;
+  }
+
+  #isJsonOpener(at: number): boolean {
+    const code = this.#codes[at];
+    return code === OPEN_BRACE || code === OPEN_BRACKET;
   }
 }
 
 function isBlank(code: number): boolean {
-  return code === SPACE || code === TAB || code === RETURN || code === FEED;
-}
-
-function isJsonOpener(text: string, at: number): boolean {
-  const code = text.charCodeAt(at);
-  return code === OPEN_BRACE || code === OPEN_BRACKET;
+  return code === SPACE || code === FEED || code === TAB || code === RETURN;
 }

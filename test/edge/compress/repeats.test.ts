@@ -1,10 +1,10 @@
 import { describe, expect, test } from 'vitest';
 import { holdsReference, RepeatIndex } from '../../../edge/compress/repeats.ts';
-import { joinUnits, parseUnits } from '../../../edge/compress/units.ts';
+import { joinUnits, readText } from '../../../edge/compress/units.ts';
 
 const LONG = 'The mill stands by the river in the green valley. '.repeat(6).trim();
 const replaced = (index: RepeatIndex, content: string) => {
-  const { units, references } = index.replace(parseUnits(content), () => false);
+  const { units, references } = index.replace(readText(content), () => false);
   index.commit();
   return { content: joinUnits(units), references };
 };
@@ -55,7 +55,7 @@ describe('no reference', () => {
 
   test('to what was rolled back', () => {
     const index = new RepeatIndex();
-    index.replace(parseUnits(LONG), () => false);
+    index.replace(readText(LONG), () => false);
     index.rollBack();
     expect(replaced(index, LONG).references).toBe(0);
     expect(replaced(index, LONG).references).toBe(1);
@@ -64,7 +64,7 @@ describe('no reference', () => {
 
 test('within one message, and of it: sources are told', () => {
   const index = new RepeatIndex();
-  const { units, references, sources } = index.replace(parseUnits(`${LONG}\n\n${LONG}\n\n${LONG}`), () => false);
+  const { units, references, sources } = index.replace(readText(`${LONG}\n\n${LONG}\n\n${LONG}`), () => false);
   expect(units.map(({ kind }) => kind)).toEqual(['prose', 'blank', 'reference', 'blank', 'reference']);
   expect({ references, sources: [...sources] }).toEqual({ references: 2, sources: [0] });
 });
