@@ -225,7 +225,7 @@ export const PERPLEXITY_FLAGS = {
   ...OFFLINE_ENGINE_FLAGS,
 } as const satisfies FlagTable;
 
-const { model, revision, quantization, threads } = OFFLINE_ENGINE_FLAGS;
+const { model, revision, quantization, device, gpu, dtype, threads } = OFFLINE_ENGINE_FLAGS;
 /** What its help shows. */
 export const PERPLEXITY_HELP = {
   ...{ input: PERPLEXITY_FLAGS.input, model, revision, quantization },
@@ -234,6 +234,7 @@ export const PERPLEXITY_HELP = {
   'quantization-cache': OFFLINE_ENGINE_FLAGS['quantization-cache'],
   'prune-layers': OFFLINE_ENGINE_FLAGS['prune-layers'],
   'prune-calibration': OFFLINE_ENGINE_FLAGS['prune-calibration'],
+  ...{ device, gpu, dtype },
   'kv-cache-dtype': OFFLINE_ENGINE_FLAGS['kv-cache-dtype'],
   ...{ threads, progress: BATCH_FLAGS.progress },
 } as const satisfies FlagTable;

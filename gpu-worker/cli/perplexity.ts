@@ -2,15 +2,17 @@
 import { existsSync } from 'node:fs';
 import { basename } from 'node:path';
 import { disableOrtTelemetry, engineConfig, readPerplexityFlags } from '../config.ts';
-import { evaluate } from '../evaluate/evaluate.ts';
+import { evaluateOnGpu } from '../evaluate/evaluate-gpu.ts';
+import { evaluate, type Evaluation } from '../evaluate/evaluate.ts';
 import { perplexityOf } from '../evaluate/scorer.ts';
+import { chooseDevice } from '../model/choose-device.ts';
 import { modelFolder, modelPlace } from '../model/hub.ts';
 import { schemeName, schemeOf } from '../model/quantize/scheme.ts';
 import { PERPLEXITY_HELP } from './flags.ts';
 import { ConfigError, helpRows } from './settings.ts';
 
 const ABOUT = `Prints how well a model foretells texts: exp of the mean loss over the tokens that it would say. Run it with and
-without --quantization, --prune-layers or --kv-cache-dtype to see what they cost on texts of yours.
+without --quantization, --prune-layers, --dtype or --kv-cache-dtype to see what they cost on texts of yours.
 
   millrace perplexity --input texts.jsonl --quantization int4 --quantization-block-size 128`;
 
@@ -30,22 +32,28 @@ export async function perplexity(args: readonly string[]): Promise<number> {
   const onProgress = ({ doneBytes, totalBytes }: Bytes) => show('downloading', doneBytes, totalBytes);
   const folder = await modelFolder({ id: model, revision }, { settings: hub, onProgress, onNotice });
   disableOrtTelemetry();
-  const result = evaluate(
-    {
-      ...{ ...config, folder },
-      onLoading: ({ doneBytes, totalBytes }) => show('reading weights', doneBytes, totalBytes),
-      onPruning: ({ done, total }) => show('pruning', done, total),
-    },
-    input,
-    (done, total) => show('texts', done, total),
-  );
-  if (result.score.tokens === 0) throw new ConfigError(`--input is "${input}": it has no token to foretell`);
-  const { score, bitsPerWeight, bytes, kept, layers } = result;
+  const device = chooseDevice(config.device ?? 'auto');
+  const judged = {
+    ...{ ...config, folder },
+    onLoading: ({ doneBytes, totalBytes }: Bytes) => show('reading weights', doneBytes, totalBytes),
+    onPruning: ({ done, total }: { done: number; total: number }) => show('pruning', done, total),
+  };
+  const onText = (done: number, total: number) => show('texts', done, total);
+  const { score, kept, layers, ...formats } =
+    device === 'cuda'
+      ? { dtype: config.dtype, kv: config.kvCacheDtype, ...evaluateOnGpu(judged, input, onText) }
+      : formatsOnCpu(evaluate(judged, input, onText));
+  if (score.tokens === 0) throw new ConfigError(`--input is "${input}": it has no token to foretell`);
   const weights = schemeName(schemeOf(config));
-  const rounded = { weights, bitsPerWeight: Number(bitsPerWeight.toFixed(3)), bytes, kv: result.kvType };
   const figures = { perplexity: Number(perplexityOf(score).toFixed(5)), tokens: score.tokens };
-  console.log(JSON.stringify({ model, ...rounded, layers, kept: kept.length === layers ? null : kept, ...figures }));
+  const pruned = { layers, kept: kept.length === layers ? null : kept };
+  console.log(JSON.stringify({ model, device, weights, ...formats, ...pruned, ...figures }));
   return 0;
+}
+
+/** On a GPU formats are asked for, here they are found out. */
+function formatsOnCpu({ bitsPerWeight, kvType: kv, ...rest }: Evaluation) {
+  return { ...rest, bitsPerWeight: Number(bitsPerWeight.toFixed(3)), kv };
 }
 
 interface Bytes {

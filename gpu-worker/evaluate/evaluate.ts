@@ -69,7 +69,7 @@ export function evaluate(
   onText: (done: number, total: number) => void = () => {},
 ): Evaluation {
   return withWeights(model, (config, weights, valuesOf) => {
-    const texts = textsOf(model.folder, config, { path: input, maxTokens: TEXT_TOKENS });
+    const texts = textsOf(model.folder, config, { path: input });
     const kept = keptLayers(model, config, weights);
     const scored = (done: number) => onText(done, texts.length);
     const rounding = kvRounding(model, config, kept);
@@ -172,10 +172,11 @@ function remembered(place: string, count: number): readonly number[] | null {
   }
 }
 
-function textsOf(
+/** Of a file that `readTexts` reads, with the tokenizer of the folder `model`. */
+export function textsOf(
   model: string,
   { vocabSize, eosIds, maxPositions }: ModelConfig,
-  { path, maxTokens }: { path: string; maxTokens: number },
+  { path, maxTokens = TEXT_TOKENS }: { path: string; maxTokens?: number },
 ): readonly ScoredText[] {
   const [eosId = null] = eosIds;
   return readTexts(path, { model, vocabSize, eosId, maxTokens: Math.min(maxTokens, maxPositions) });
