@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { formatTable } from '../bench/table.ts';
 import { goldenModels } from './goldens.ts';
 import { checkModel, formatsOf, type ModelChecks } from './checks.ts';
+import { checkPerplexity } from './perplexity-checks.ts';
 import { checkServing } from './serving-checks.ts';
 
 const [only = ''] = process.argv.slice(2);
@@ -26,6 +27,10 @@ const share = (pair: readonly [number, number] | null): string => (pair === null
 const models = checkModels();
 const embedded = goldenModels().find(({ name }) => name === 'millrace-mini' && name.includes(only));
 const serving = embedded === undefined ? [] : await checkServing(embedded);
+const perplexities =
+  embedded === undefined
+    ? null
+    : checkPerplexity(embedded.folder, (format) => void process.stderr.write(`perplexity, ${format}\n`));
 const left = (title: string) => ({ title, align: 'left' }) as const;
 const right = (title: string) => ({ title, align: 'right' }) as const;
 const modelColumns = [
@@ -52,10 +57,22 @@ const servingRows = serving.map(({ name, equal, figure, passed }) => [
   passed ? '' : 'failed',
 ]);
 if (serving.length > 0) console.log(`${formatTable(servingColumns, servingRows)}\n`);
-const all = [...models, ...serving];
+if (perplexities !== null) {
+  const { float32, tokens, checks } = perplexities;
+  const columns = [left('weights'), left('KV'), right('perplexity'), right('× float32'), left('')];
+  const rows = checks.map(({ weights, kv, perplexity, ratio, error, passed }) => [
+    ...[weights, kv, perplexity?.toFixed(4) ?? '', ratio?.toFixed(4) ?? ''],
+    error?.slice(0, 90) ?? (passed ? '' : 'over the limit'),
+  ]);
+  console.log(`embedded model, ${tokens} held-out tokens, float32 on the CPU: perplexity ${float32.toFixed(4)}\n`);
+  console.log(`${formatTable(columns, rows)}\n`);
+}
+const all = [...models, ...serving, ...(perplexities?.checks ?? [])];
 const failed = all.filter(({ passed }) => !passed).length;
 console.log(`${all.length - failed} of ${all.length} passed\n`);
-console.log(JSON.stringify({ test: 'gpu', date: new Date().toISOString(), gpu: gpuName(), models, serving }));
+console.log(
+  JSON.stringify({ test: 'gpu', date: new Date().toISOString(), gpu: gpuName(), models, serving, perplexities }),
+);
 process.exitCode = failed > 0 ? 1 : 0;
 
 function gpuName(): string {
