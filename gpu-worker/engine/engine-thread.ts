@@ -1,14 +1,17 @@
 /** The engine's own thread: opens the model, runs steps back to back, speaks messages. Knows no bus and no text format. */
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
+import { calibrationPrompts } from '../evaluate/calibration-prompts.ts';
 import { layersToKeep } from '../evaluate/evaluate.ts';
 import type { PruneProgress } from '../evaluate/prune.ts';
 import { chooseDevice } from '../model/choose-device.ts';
 import { stepSizes } from '../model/device.ts';
+import { readModelConfig } from '../model/config.ts';
 import { openModel } from '../model/load.ts';
 import { TokenBytes } from '../text/detokenizer.ts';
 import { Engine } from './engine.ts';
 import type { EngineOptions } from './engine-options.ts';
 import type { EngineCommand, EngineEvent, LoadingBytes } from './messages.ts';
+import { runningSeqs } from './modes.ts';
 import { StepClock } from './step-clock.ts';
 import type { ModelRunner } from './runner.ts';
 
@@ -31,7 +34,8 @@ class EngineThread {
     const device = chooseDevice(options.device ?? 'cpu');
     const { maxNumSeqs, maxNumBatchedTokens: maxStepTokens } = stepSizes(options, device);
     const { policy, ...given } = options;
-    const model = { ...given, device, maxNumSeqs };
+    const calibration = calibrationPrompts(options.folder, readModelConfig(options.folder).vocabSize);
+    const model = { ...given, device, maxNumSeqs, runningSeqs: runningSeqs(policy.mode, maxNumSeqs), calibration };
     const tokenBytes = TokenBytes.fromFolder(options.folder);
     // What can never match again needs no place to stay.
     const cacheSlots = policy.prefixCaching ? maxNumSeqs : 0;

@@ -11,7 +11,7 @@ import { Speculation } from '../speculate/speculation.ts';
 import type { TokenBytes } from '../text/detokenizer.ts';
 import type { EnginePolicy } from './engine-options.ts';
 import type { ChoiceDelta, EngineLoad, EngineRequest, RequestEnd, StepStats } from './messages.ts';
-import { MODES } from './modes.ts';
+import { runningSeqs } from './modes.ts';
 import { RequestOutput } from './request-output.ts';
 import type { ModelRunner } from './runner.ts';
 import { Scheduler, type DrawnTokens } from './scheduler.ts';
@@ -74,7 +74,7 @@ export class Engine {
     const { kv: layout, maxModelLen, maxStepTokens } = runner.info;
     this.#parts = parts;
     this.#kv = createKvCache(layout, runner.info.maxNumSeqs);
-    const maxNumSeqs = Math.max(1, Math.floor(runner.info.maxNumSeqs * MODES[policy.mode].maxSequencesFactor));
+    const maxNumSeqs = runningSeqs(policy.mode, runner.info.maxNumSeqs);
     const maxTokens = MARKED_TOKENS_FACTOR * layout.capacityTokens;
     this.#marks = new MarkTable({ kv: this.#kv, maxMarks: MAX_MARKS, maxTokens, now: () => performance.now() });
     this.#meter = new StepMeter(policy, maxStepTokens);

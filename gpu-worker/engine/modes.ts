@@ -25,6 +25,11 @@ export const MODES: Readonly<Record<Mode, ModeDefaults>> = {
   throughput: { maxSequencesFactor: 1, objectives: NO_OBJECTIVES, slowdown: null },
 };
 
+/** Of those that there is room for, the sequences that a mode lets run at once. */
+export function runningSeqs(mode: Mode, maxNumSeqs: number): number {
+  return Math.max(1, Math.floor(maxNumSeqs * MODES[mode].maxSequencesFactor));
+}
+
 /** Prompt tokens that every step may run, so that prompts progress whatever the objective; few, as each may cost 5 ms. */
 export const PREFILL_FLOOR = 8;
 

@@ -1,7 +1,7 @@
 /** The prompts that the scales of a rounded KV cache are measured on, in a model's own tokens. Runs no model. */
 import { createHash } from 'node:crypto';
 import type { ChatMessage } from '../../shared/protocol.ts';
-import type { CalibrationPrompts } from '../model/kv-calibration.ts';
+import type { CalibrationPrompts } from '../model/kv-ranges.ts';
 import { MillraceError } from '../../shared/errors.ts';
 import { PromptEncoder } from '../text/prompt.ts';
 

@@ -8,13 +8,14 @@ import type { ModelConfig } from '../model/config.ts';
 import { planWeights } from '../model/cpu-decoder.ts';
 import type { KvCacheDtype } from '../model/device.ts';
 import { ModelFolderError } from '../model/folder.ts';
-import { chooseCpuKvType, rangesPath } from '../model/kv-calibration.ts';
-import type { KvRounding } from '../model/kv-calibration.ts';
+import { chooseCpuKvType } from '../model/kv-calibration.ts';
+import { rangesPath } from '../model/kv-ranges.ts';
+import type { KvRounding } from '../model/kv-ranges.ts';
 import { withLayers } from '../model/layer-subset.ts';
 import type { CpuKvType } from '../model/graph/cpu-graph.ts';
 import { openWeights } from '../model/open-weights.ts';
 import type { FillProgress } from '../model/quantize/fill-all.ts';
-import { schemeName, schemeOf } from '../model/quantize/scheme.ts';
+import { schemeOf } from '../model/quantize/scheme.ts';
 import type { QuantizationOptions } from '../model/quantize/scheme.ts';
 import { ortLibrary } from '../model/runtime/ort-library.ts';
 import { openSafetensors } from '../model/safetensors.ts';
@@ -72,7 +73,8 @@ export function evaluate(
     const texts = textsOf(model.folder, config, { path: input });
     const kept = keptLayers(model, config, weights);
     const scored = (done: number) => onText(done, texts.length);
-    const rounding = kvRounding(model, config, kept);
+    const layers = kept.length === config.layers ? 'all' : kept.join();
+    const rounding = kvRounding(model, withLayers(config, kept), `${weights.identity} ${layers}`);
     const score = scoreWith(kept, { config, weights, texts, rounding }, scored);
     const kvType = rounding === null ? 'float32' : 'int8';
     const bitsPerWeight = (8 * weights.bytes) / valuesOf;
@@ -136,13 +138,14 @@ function keptLayers(
 }
 
 /** As the engine rounds keys and values; null where it keeps them in float32. */
-function kvRounding(model: EvaluatedModel, config: ModelConfig, kept: readonly number[]): KvRounding | null {
-  const { folder, quantizationCache: cache = null, kvCacheDtype = 'auto' } = model;
+function kvRounding(
+  { folder, quantizationCache: cache = null, kvCacheDtype = 'auto' }: EvaluatedModel,
+  config: ModelConfig,
+  identity: string,
+): KvRounding | null {
   if (chooseCpuKvType(kvCacheDtype) === 'float32') return null;
   const prompts = calibrationPrompts(folder, config.vocabSize);
-  const layers = kept.length === config.layers ? 'all' : kept.join();
-  const parts = ['cpu', `${schemeName(schemeOf(model))} ${layers}`, prompts.identity];
-  return { prompts, path: rangesPath(withLayers(config, kept), { folder, cache, parts }) };
+  return { prompts, path: rangesPath(config, cache, ['cpu', identity, prompts.identity]) };
 }
 
 function calibrationPath({ folder, pruneCalibration }: EvaluatedModel & PruningOptions): string {

@@ -3,9 +3,9 @@
  * remembers what was measured. Knows no model run.
  */
 import { createHash, randomBytes } from 'node:crypto';
-import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { dirname } from 'node:path';
-import type { LayerAttention } from './config.ts';
+import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import type { LayerAttention, ModelConfig } from './config.ts';
 
 /** Room above the largest value seen, for prompts yet to come; what is larger still is stored as the largest there is. */
 const INT8_MARGIN = 1.25;
@@ -15,6 +15,28 @@ const FP8_MARGIN = 4;
 /** The largest float8e4m3fn. */
 const LARGEST_FP8 = 448;
 const DIGEST_BYTES = 32;
+const SPREAD_TOKENS = 128;
+
+/** What the scales of a rounded cache are measured on. */
+export interface CalibrationPrompts {
+  /** Another one where other prompts would be tokenized. */
+  readonly identity: string;
+  /** Token ids of each prompt; called only where nothing is remembered. */
+  readonly read: () => readonly Int32Array[];
+}
+
+/** How the scales of a rounded cache are found. */
+export interface KvRounding {
+  readonly prompts: CalibrationPrompts;
+  /** Where ranges are remembered; null = nowhere. */
+  readonly path: string | null;
+}
+
+/** For a model without a tokenizer: ids from all over the vocabulary. */
+export function spreadPrompt(vocabSize: number): CalibrationPrompts {
+  const ids = Int32Array.from({ length: SPREAD_TOKENS }, (_, i) => Math.floor(((i + 0.5) * vocabSize) / SPREAD_TOKENS));
+  return { identity: 'spread', read: () => [ids] };
+}
 
 /** Dimensions i and i + apart turn together, for i below `count`. */
 export interface Pairs {
@@ -22,24 +44,32 @@ export interface Pairs {
   readonly apart: number;
 }
 
-/** Of keys that are rotated; the model's own order of dimensions. */
-export function rotatedPairs({ rope }: LayerAttention): Pairs {
-  const count = rope === null ? 0 : rope.dims / 2;
-  return { count, apart: count };
+/** Of keys as they lie in a cache: those that turn are first in a head, and `apart` from each other. */
+export function rotatedPairs({ rope }: LayerAttention, apart = (rope?.dims ?? 0) / 2): Pairs {
+  return { count: (rope?.dims ?? 0) / 2, apart };
 }
 
+/** Of values, and of keys that do not turn. */
+export const NO_PAIRS: Pairs = { count: 0, apart: 0 };
+
 /**
- * Raises `ranges` [headDim] to the largest |value| of each channel in `rows` [tokens, headDim]. Of a pair that turns with
- * the position either may become as large as both together are.
+ * Raises `ranges` [heads × headDim] to the largest |value| of each channel in `rows` [tokens, heads × headDim]. Of a pair
+ * that turns with the position either may become as large as both together are.
  */
-export function raiseRanges(ranges: Float32Array, rows: Float32Array, { count, apart }: Pairs): void {
-  const headDim = ranges.length;
-  for (let row = 0; row < rows.length; row += headDim) {
-    for (let i = 0; i < headDim; i++) ranges[i] = Math.max(ranges[i] ?? 0, Math.abs(rows[row + i] ?? 0));
-    for (let i = 0; i < count; i++) {
-      const both = Math.hypot(rows[row + i] ?? 0, rows[row + i + apart] ?? 0);
-      ranges[i] = Math.max(ranges[i] ?? 0, both);
-      ranges[i + apart] = Math.max(ranges[i + apart] ?? 0, both);
+export function raiseRanges(
+  ranges: Float32Array,
+  rows: Float32Array,
+  heads: Pairs & { readonly headDim: number },
+): void {
+  const { headDim, count, apart } = heads;
+  for (let row = 0; row < rows.length; row += ranges.length) {
+    for (let i = 0; i < ranges.length; i++) ranges[i] = Math.max(ranges[i] ?? 0, Math.abs(rows[row + i] ?? 0));
+    for (let head = 0; head < ranges.length; head += headDim) {
+      for (let i = head; i < head + count; i++) {
+        const both = Math.sqrt((rows[row + i] ?? 0) ** 2 + (rows[row + i + apart] ?? 0) ** 2);
+        ranges[i] = Math.max(ranges[i] ?? 0, both);
+        ranges[i + apart] = Math.max(ranges[i + apart] ?? 0, both);
+      }
     }
   }
 }
@@ -55,6 +85,13 @@ export function fp8Scales(ranges: Float32Array, channels: number): Float32Array 
     const largest = ranges.subarray(place * channels, (place + 1) * channels).reduce((a, b) => Math.max(a, b), 0);
     return largest === 0 ? 1 : (largest * FP8_MARGIN) / LARGEST_FP8;
   });
+}
+
+/** The file in `cache` for a model's ranges; null without one. `parts`: weights, device, formats, layers and prompts. */
+export function rangesPath(config: ModelConfig, cache: string | null, parts: readonly string[]): string | null {
+  if (cache === null) return null;
+  const hash = createHash('sha256').update(JSON.stringify([config, ...parts]));
+  return join(cache, `${hash.digest('hex').slice(0, 40)}.kv-ranges`);
 }
 
 /** What the file at `path` holds if it is sound, else what `measure` finds, which is written there; null = no file. */
@@ -83,6 +120,7 @@ function writeRanges(path: string, ranges: Float32Array): void {
   const values = new Uint8Array(ranges.buffer, ranges.byteOffset, ranges.byteLength);
   const partial = `${path}.${randomBytes(6).toString('hex')}.partial`;
   try {
+    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
     writeFileSync(partial, Buffer.concat([digest(values), values]), { mode: 0o600 });
     renameSync(partial, path);
   } catch (error) {

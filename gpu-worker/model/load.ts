@@ -7,9 +7,9 @@ import type { ModelConfig } from './config.ts';
 import { CpuDecoder, planWeights } from './cpu-decoder.ts';
 import { CpuRunner } from './cpu-runner.ts';
 import { kvCapacityTokens } from './kv-budget.ts';
-import { chooseCpuKvType, measureRanges, rangesPath, spreadPrompt } from './kv-calibration.ts';
-import type { CalibrationPrompts } from './kv-calibration.ts';
-import { int8Scales } from './kv-ranges.ts';
+import { chooseCpuKvType, measureRanges } from './kv-calibration.ts';
+import { int8Scales, rangesPath, spreadPrompt } from './kv-ranges.ts';
+import type { CalibrationPrompts } from './kv-ranges.ts';
 import { kvBytesPerToken, KvSlots } from './kv-slots.ts';
 import { chooseDevice } from './choose-device.ts';
 import type { DeviceChoice, DtypeChoice, KvCacheDtype } from './device.ts';
@@ -60,6 +60,8 @@ export interface OpenModelOptions extends RunnerOptions {
   readonly gpu?: number;
   /** Number format of weights and activations on a GPU. */
   readonly dtype?: DtypeChoice;
+  /** Sequences that the mode lets run at once, by which a GPU's KV format is chosen; by default maxNumSeqs. */
+  readonly runningSeqs?: number;
 }
 
 /** Throws `ModelFolderError` when the folder cannot be served; the message says why. */
@@ -89,11 +91,12 @@ function openOnGpu(whole: ModelConfig, from: WeightSource, options: OpenModelOpt
   const scheme = schemeOf(options);
   const progress = ({ bytes: doneBytes, totalBytes }: { bytes: number; totalBytes: number }): void =>
     onProgress({ doneBytes, totalBytes });
-  const own = { ...options, device: gpu, type: dtype, kv, onProgress: progress, quantization: schemeName(scheme) };
+  const { quantizationCache: cache = null, threads } = options;
+  const formats = { type: dtype, kv, rangesCache: cache, quantization: schemeName(scheme) };
+  const own = { ...options, ...formats, device: gpu, onProgress: progress };
   if (scheme === null) return openCudaRunner(config, source, own);
   // Layers under other numbers are not those of the folder, whose files the cache is for.
   const folder = keepLayers === null ? options.folder : null;
-  const { quantizationCache: cache = null, threads } = options;
   const rounded = quantizedMatrices(config, scheme, { source, folder, quantization, cache, threads, onProgress });
   try {
     return openCudaRunner(config, source, { ...own, quantized: rounded.matrix });
@@ -134,8 +137,9 @@ export function createRunner(
     const bytesPerToken = kvBytesPerToken(config, kvType);
     const sizes = { slots, maxModelLen, bytesPerToken, weightBytes: store.residentBytes };
     const capacityTokens = capacityOf(options, sizes);
-    const rounding = `${schemeName(scheme)} ${keepLayers?.join() ?? 'all'}`;
-    const scales = kvType === 'int8' ? scalesOf(config, decoder, { ...options, maxModelLen, rounding }) : null;
+    const layers = keepLayers?.join() ?? 'all';
+    const rounding = { ...options, maxModelLen, identity: `${store.identity} ${layers}` };
+    const scales = kvType === 'int8' ? scalesOf(config, decoder, rounding) : null;
     const kv = new KvSlots(config, { slots, capacity: maxModelLen, scales });
     cleanup.push(() => kv.free());
     const buffers = new RunBuffers(config, { maxTokens: maxStepTokens, maxRows: maxNumSeqs });
@@ -143,7 +147,10 @@ export function createRunner(
     const sampler = new Sampler({ vocabSize, maxRows: maxStepTokens });
     cleanup.push(() => sampler.free());
     const layout = { kind: 'slots', blocks: slots, blockSize: maxModelLen, capacityTokens } as const;
-    const fingerprint = fingerprintOf(config, source, [rounding, kvType === 'float32' ? 'kv-f32' : `kv-${kvType}`]);
+    const fingerprint = fingerprintOf(config, source, [
+      `${schemeName(scheme)} ${layers}`,
+      kvType === 'float32' ? 'kv-f32' : `kv-${kvType}`,
+    ]);
     const info = { vocabSize, maxModelLen, maxNumSeqs, maxStepTokens, kv: layout, eosIds, fingerprint };
     return new CpuRunner({ info, decoder, buffers, kv, sampler, onDispose: free });
   } catch (error) {
@@ -156,11 +163,11 @@ export function createRunner(
 function scalesOf(
   config: ModelConfig,
   decoder: CpuDecoder,
-  options: RunnerOptions & { folder?: string; rounding: string },
+  options: RunnerOptions & { identity: string },
 ): Float32Array {
-  const { folder = null, quantizationCache: cache = null, rounding, maxModelLen: capacity } = options;
+  const { quantizationCache: cache = null, identity, maxModelLen: capacity } = options;
   const { calibration: prompts = spreadPrompt(config.vocabSize) } = options;
-  const path = rangesPath(config, { folder, cache, parts: ['cpu', rounding, prompts.identity] });
+  const path = rangesPath(config, cache, ['cpu', identity, prompts.identity]);
   return int8Scales(measureRanges(config, decoder, { prompts, capacity, path }));
 }
 

@@ -3,6 +3,7 @@ import { readModelConfig } from '../../gpu-worker/model/config.ts';
 import type { ModelRunner } from '../../gpu-worker/engine/runner.ts';
 import type { StepResult } from '../../gpu-worker/engine/step-plan.ts';
 import { openCudaRunner } from '../../gpu-worker/model/cuda/open-cuda.ts';
+import { isRounded } from '../../gpu-worker/model/cuda/paged-graph.ts';
 import { chooseKvType } from '../../gpu-worker/model/cuda/kv-layout.ts';
 import type { KvCacheDtype } from '../../gpu-worker/model/device.ts';
 import type { HalfType } from '../../gpu-worker/model/weights.ts';
@@ -41,15 +42,16 @@ const MAX_MARGIN = 0.5;
 const CHUNKS = [7, 1000];
 const ALONE = 8;
 
-/** fp8 only where it is to be had. */
+/** fp8 and int8 only where they are to be had. */
 export function formatsOf({ folder }: GoldenModel): readonly Format[] {
   const config = readModelConfig(folder);
   const plain: readonly Format[] = [
     { type: 'float16', kv: 'float16' },
     { type: 'bfloat16', kv: 'float16' },
   ];
-  const kvType = chooseKvType(config, { choice: 'auto', type: 'float16', computeCapability: 9 });
-  return kvType === 'float8e4m3fn' ? [...plain, { type: 'float16', kv: 'fp8' }] : plain;
+  const wishes = { choice: 'auto', type: 'float16', computeCapability: 9, runningSeqs: 64 } as const;
+  if (!isRounded(chooseKvType(config, wishes))) return plain;
+  return [...plain, { type: 'float16', kv: 'fp8' }, { type: 'float16', kv: 'int8' }, { type: 'bfloat16', kv: 'int8' }];
 }
 
 export function checkModel(model: GoldenModel, format: Format): ModelChecks {

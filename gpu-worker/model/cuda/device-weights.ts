@@ -19,6 +19,8 @@ export type QuantizedSource = (stack: Stack) => QuantizedMatrix | null;
 export interface DeviceWeightsOptions {
   readonly type: FloatType;
   readonly layers: number;
+  /** Of the scale of one layer's keys, or values. */
+  readonly kvScaleShape: readonly number[];
   readonly quantized: QuantizedSource;
   /** Called with the bytes in GPU memory so far. */
   readonly onProgress: (bytes: number) => void;
@@ -42,8 +44,9 @@ export class DeviceWeights implements PagedWeights {
     this.#buffers = Array.from({ length: BUFFERS }, () => {
       return { memory: cuda.allocatePinned(CHUNK_VALUES * HALF_BYTES), copied: cuda.event() };
     });
-    this.#scales = cuda.allocate(KV_KINDS.length * options.layers * ELEMENT_BYTES.float32);
-    this.setKvScales(new Float32Array(KV_KINDS.length * options.layers).fill(1));
+    const scales = KV_KINDS.length * options.layers * this.#kvScaleSize;
+    this.#scales = cuda.allocate(scales * ELEMENT_BYTES.float32);
+    this.setKvScales(new Float32Array(scales).fill(1));
   }
 
   matrix(stack: Stack): TensorView {
@@ -85,16 +88,20 @@ export class DeviceWeights implements PagedWeights {
 
   kvScale(layer: number, kind: KvKind): TensorView {
     const place = KV_KINDS.length * layer + KV_KINDS.indexOf(kind);
-    const pointer = this.#scales.pointer + BigInt(place * ELEMENT_BYTES.float32);
-    return { pointer, type: 'float32', shape: [1], device: this.#cuda.device };
+    const pointer = this.#scales.pointer + BigInt(place * this.#kvScaleSize * ELEMENT_BYTES.float32);
+    return { pointer, type: 'float32', shape: this.#options.kvScaleShape, device: this.#cuda.device };
   }
 
-  /** [layers × 2]: key and value of layer 0, of layer 1, …; sessions that use them need not be made anew. */
+  /** Of keys and values of layer 0, of layer 1, …; sessions that use them need not be made anew. */
   setKvScales(scales: Float32Array): void {
     this.#send(this.#scales.pointer, scales.length * 2, (halves) =>
       new Float32Array(halves.buffer, halves.byteOffset, scales.length).set(scales),
     );
     this.#cuda.synchronize();
+  }
+
+  get #kvScaleSize(): number {
+    return this.#options.kvScaleShape.reduce((product, size) => product * size, 1);
   }
 
   #once(name: string, form: Pick<TensorView, 'type' | 'shape'>, fill: (pointer: bigint) => void): TensorView {

@@ -8,24 +8,61 @@ import type { FloatType, KvType } from './paged-graph.ts';
 const XQA_HEAD_SIZES = [64, 128, 256];
 const XQA_GROUPS = [4, 6, 8, 16, 32];
 
+/** In which a sequence's tokens are rounded. */
+type RoundedKvType = Exclude<KvType, FloatType>;
+/** Compute capabilities from which those kernels read a format. */
+const LEAST_CAPABILITY: Readonly<Record<RoundedKvType, number>> = { float8e4m3fn: 8.9, int8: 8 };
+/** Below so many sequences a step is as fast over 16 bits (H200, Llama 3 8B, context 128: 5.10 ms at 1 against 5.18). */
+const LEAST_ROUNDED_SEQS = 16;
+
+export interface KvWishes {
+  readonly choice: KvCacheDtype;
+  /** Of the activations. */
+  readonly type: FloatType;
+  readonly computeCapability: number;
+  /** Sequences that the mode lets run at once. */
+  readonly runningSeqs: number;
+}
+
 /**
- * fp8 where its fast decode kernel takes the shape and the GPU has fp8 (compute capability 8.9): half the bytes, and
- * at batch 256 four times the speed of fp16's decode kernel. Elsewhere it is not to be had: a cache that no kernel reads
- * in place would be expanded before every use, and head size 16 ends in an illegal access (ONNX Runtime 1.30).
+ * auto: fp8, or int8 where the GPU has no fp8, if its fast decode kernel takes the shape and steps are large: half the
+ * bytes, and at batch 256 four times the speed of fp16's decode kernel. Other shapes cannot have them: a cache that no
+ * kernel reads in place would be expanded before every use, and head size 16 ends in an illegal access (ONNX Runtime 1.30).
  */
 export function chooseKvType(
-  { heads, kvHeads, headDim }: Pick<ModelConfig, 'heads' | 'kvHeads' | 'headDim'>,
-  { choice, type, computeCapability }: { choice: KvCacheDtype; type: FloatType; computeCapability: number },
+  shape: Pick<ModelConfig, 'heads' | 'kvHeads' | 'headDim' | 'attentionSoftcap'>,
+  { choice, type, computeCapability, runningSeqs }: KvWishes,
 ): KvType {
   if (choice === 'float16') return type;
+  if (choice === 'float32') {
+    throw new RangeError('kv-cache-dtype float32 is for CPUs: on a GPU take auto, float16, fp8 or int8');
+  }
+  const misfits = misfitsOf(shape);
+  const fits = (format: RoundedKvType): boolean =>
+    misfits.length === 0 && computeCapability >= LEAST_CAPABILITY[format];
+  if (choice === 'auto') {
+    const format = (['float8e4m3fn', 'int8'] as const).find(fits);
+    return format !== undefined && runningSeqs >= LEAST_ROUNDED_SEQS ? format : type;
+  }
+  const format = choice === 'fp8' ? 'float8e4m3fn' : 'int8';
+  if (fits(format)) return format;
+  const least = `compute capability ${LEAST_CAPABILITY[format]} (here ${computeCapability})`;
+  throw new RangeError(`kv-cache-dtype ${choice} needs ${[...misfits, least].join(', and ')}: take auto or float16`);
+}
+
+/** What of a model ONNX Runtime's decode kernel over rounded keys and values does not take. */
+function misfitsOf({ heads, kvHeads, headDim, attentionSoftcap }: Parameters<typeof chooseKvType>[0]): string[] {
   const group = heads / kvHeads;
-  const fast = XQA_HEAD_SIZES.includes(headDim) && XQA_GROUPS.includes(group);
-  if (fast && computeCapability >= 8.9) return 'float8e4m3fn';
-  if (choice === 'auto') return type;
-  throw new RangeError(
-    `an fp8 KV cache needs a head size of ${XQA_HEAD_SIZES.join(', ')} (here ${headDim}), ${XQA_GROUPS.join(', ')} query ` +
-      `heads to a KV head (here ${group}) and compute capability 8.9 (here ${computeCapability}): take auto or float16`,
-  );
+  return [
+    XQA_HEAD_SIZES.includes(headDim) ? [] : [`a head size of ${XQA_HEAD_SIZES.join(', ')} (here ${headDim})`],
+    XQA_GROUPS.includes(group) ? [] : [`${XQA_GROUPS.join(', ')} query heads to a KV head (here ${group})`],
+    attentionSoftcap === null ? [] : ['attention without a softcap'],
+  ].flat();
+}
+
+/** Of the scale of one layer's keys, or values: one for all of fp8, of int8 one for each channel. */
+export function kvScaleShape({ kvHeads, headDim }: Pick<ModelConfig, 'kvHeads' | 'headDim'>, kvType: KvType): number[] {
+  return kvType === 'int8' ? [kvHeads, 1, headDim] : [1];
 }
 
 /** Smallest block that flash attention reads in place: its key tile must not straddle blocks. */

@@ -4,13 +4,16 @@ import type { ModelRunner } from '../../engine/runner.ts';
 import { Xoshiro128 } from '../../sample/random.ts';
 import type { ModelConfig } from '../config.ts';
 import type { KvCacheDtype } from '../device.ts';
+import { fp8Scales, int8Scales, rangesPath, rememberedRanges, spreadPrompt } from '../kv-ranges.ts';
+import type { CalibrationPrompts } from '../kv-ranges.ts';
 import { Cuda, CudaError, whyNoCuda } from '../runtime/cudart.ts';
 import { setDefaultVariable } from '../runtime/environment.ts';
 import { ortLibrary } from '../runtime/ort-library.ts';
 import { Sampler } from '../sampler.ts';
 import type { WeightSource } from '../weights.ts';
 import type { BucketLimits } from './buckets.ts';
-import { calibrateKvScales } from './calibrate.ts';
+import { measureRangesOnGpu } from './calibrate.ts';
+import type { Calibrated } from './calibrate.ts';
 import { CudaRunner } from './cuda-runner.ts';
 import { DeviceDraw } from './device-draw.ts';
 import { DeviceRules } from './device-rules.ts';
@@ -20,10 +23,10 @@ import type { QuantizedSource } from './device-weights.ts';
 import { defaultGraphBytes, GraphMemory } from './graph-memory.ts';
 import { HostDraw } from './host-draw.ts';
 import { KvBlocks } from './kv-blocks.ts';
-import { blockBytes, blocksThatFit, blockSizeFor, chooseKvType } from './kv-layout.ts';
+import { blockBytes, blocksThatFit, blockSizeFor, chooseKvType, kvScaleShape } from './kv-layout.ts';
 import { runLargestSteps } from './largest-steps.ts';
 import { PagedDecoder } from './paged-decoder.ts';
-import { pagedGraph } from './paged-graph.ts';
+import { isRounded, pagedGraph } from './paged-graph.ts';
 import type { FloatType, PagedGraphOptions, PagedWeights } from './paged-graph.ts';
 import { wordsOfLargestStep } from './plan-inputs.ts';
 import type { PartLimits } from './plan-inputs.ts';
@@ -42,6 +45,12 @@ export interface CudaOptions {
   /** By default the format that the weights are stored in, float16 where that has more than 16 bits. */
   readonly type?: FloatType | 'auto';
   readonly kv?: KvCacheDtype;
+  /** Sequences that the mode lets run at once; by default all. */
+  readonly runningSeqs?: number;
+  /** Where the scales of a rounded KV cache come from; by default ids from all over the vocabulary. */
+  readonly calibration?: CalibrationPrompts;
+  /** Folder that remembers what they were measured from; null or left out: nothing is kept. */
+  readonly rangesCache?: string | null;
   /** By default none is. Their memory is needed only while this runs. */
   readonly quantized?: QuantizedSource;
   /** Names how weights are rounded, for the fingerprint. */
@@ -116,10 +125,11 @@ function open(config: ModelConfig, source: WeightSource, opening: Opening): Cuda
     choice: opening.kv ?? 'auto',
     type,
     computeCapability: cuda.computeCapability,
+    runningSeqs: opening.runningSeqs ?? maxNumSeqs,
   });
   const buckets: BucketLimits = { maxRows: maxNumSeqs, maxWidth: Math.ceil(maxModelLen / blockSize) };
   const maxLogits = Math.max(1, Math.min(maxStepTokens, Math.max(maxNumSeqs, LEAST_LOGITS)));
-  const decodesApart = kvType === 'float8e4m3fn';
+  const decodesApart = isRounded(kvType);
   const partLimits: PartLimits = { maxDraws: maxLogits, decodesApart, maxExpanded: MAX_EXPANDED, blockSize };
   const words = wordsOfLargestStep({ maxStepTokens, maxNumSeqs, maxDraws: maxLogits, maxWidth: buckets.maxWidth });
   const memory = new StepMemory(cuda, {
@@ -131,6 +141,7 @@ function open(config: ModelConfig, source: WeightSource, opening: Opening): Cuda
   if (opening.quantized !== undefined) chooseRoundedKernel(quantization, maxNumSeqs);
   const { weights, graph } = loadWeights(cuda, source, { ...graphOptions, onProgress, quantized });
   const kvShape = { layers, blockSize, kvHeads, headDim, type: kvType };
+  if (isRounded(kvType)) weights.setKvScales(kvScales({ cuda, memory, weights }, graphOptions, { opening, source }));
   const probe = new KvBlocks(cuda, { ...kvShape, blocks: 1 });
   const decoder = new PagedDecoder(graph, { cuda, memory, kv: probe });
   cleanup.push(() => decoder.release());
@@ -153,8 +164,6 @@ function open(config: ModelConfig, source: WeightSource, opening: Opening): Cuda
   const kv = new KvBlocks(cuda, { ...kvShape, blocks });
   decoder.useKv(kv);
   probe.free();
-  if (decodesApart)
-    calibrateKvScales({ cuda, memory, decoder, kv, weights }, { vocabSize, maxStepTokens, maxModelLen });
   const layout = { kind: 'blocks', blocks, blockSize, capacityTokens: blocks * blockSize } as const;
   const fingerprint = fingerprintOf(config, source, [type, quantization, `kv-${kvType}`]);
   return new CudaRunner({
@@ -164,6 +173,22 @@ function open(config: ModelConfig, source: WeightSource, opening: Opening): Cuda
     random: Xoshiro128.fromEntropy(),
     onDispose: opening.free,
   });
+}
+
+/** Of a rounded cache, from the file that remembers how large keys and values are, or from the prompts. */
+function kvScales(
+  parts: Calibrated,
+  options: PagedGraphOptions,
+  { opening, source }: { opening: Opening; source: WeightSource },
+): Float32Array {
+  const { config, kvType, type } = options;
+  const { maxStepTokens, rangesCache = null, quantization = 'none' } = opening;
+  const { calibration: prompts = spreadPrompt(config.vocabSize) } = opening;
+  const path = rangesPath(config, rangesCache, ['cuda', source.identity, type, quantization, prompts.identity]);
+  const channels = config.kvHeads * config.headDim;
+  const measure = () => measureRangesOnGpu(parts, { ...options, prompts, maxStepTokens });
+  const ranges = rememberedRanges(path, 2 * config.layers * channels, measure);
+  return kvType === 'int8' ? int8Scales(ranges) : fp8Scales(ranges, channels);
 }
 
 interface Loading extends PagedGraphOptions {
@@ -184,9 +209,10 @@ function loadWeights(
       `the weights need ${gigabytes(totalBytes)} GB of GPU memory, ${gigabytes(free)} GB are free: take a smaller model or a larger GPU`,
     );
   }
-  const { layers } = options.config;
+  const { config, kvType } = options;
   const progress = (bytes: number): void => onProgress({ bytes, totalBytes });
-  const settings = { type: options.type, layers, onProgress: progress, quantized };
+  const form = { type: options.type, layers: config.layers, kvScaleShape: kvScaleShape(config, kvType) };
+  const settings = { ...form, onProgress: progress, quantized };
   const weights = new DeviceWeights(cuda, source, settings);
   return { weights, graph: pagedGraph(options, weights) };
 }
@@ -213,7 +239,7 @@ function weightBytes(options: PagedGraphOptions, quantized: QuantizedSource): nu
       return matrix;
     },
     constant: (name, shape) => note(name, shape),
-    kvScale: () => ({ pointer: 0n, type: 'float32', shape: [1] }),
+    kvScale: () => ({ pointer: 0n, type: 'float32', shape: kvScaleShape(options.config, options.kvType) }),
   };
   pagedGraph(options, planning);
   return [...sizes.values()].reduce((sum, bytes) => sum + bytes, 0);

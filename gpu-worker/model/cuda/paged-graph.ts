@@ -18,7 +18,9 @@ import type { HalfType } from '../weights.ts';
 /** Number format of weights and activations. */
 export type FloatType = HalfType;
 /** Number format of keys and values in the cache. */
-export type KvType = FloatType | 'float8e4m3fn';
+export type KvType = FloatType | 'float8e4m3fn' | 'int8';
+
+export const isRounded = (kvType: KvType): boolean => kvType === 'float8e4m3fn' || kvType === 'int8';
 
 /** Weights where the GPU reads them. */
 export interface PagedWeights {
@@ -28,7 +30,7 @@ export interface PagedWeights {
   quantized(stack: Stack): QuantizedMatrix | null;
   /** Computed values in the format of the weights; equal names are one tensor. */
   constant(name: string, shape: readonly number[], values: () => Float32Array): TensorView;
-  /** float32 [1]: what a stored key or value is multiplied by when it is read. Only for quantized caches. */
+  /** float32 [1], of int8 [kvHeads, 1, headDim]: what a stored key or value is multiplied by when it is read. */
   kvScale(layer: number, kind: KvKind): TensorView;
 }
 
@@ -111,7 +113,7 @@ class PagedParts extends StandardParts implements DecoderParts {
     const caches = KV_KINDS.map((kind) => this.graph.input(cacheInput(kind, layer), kvType, shape));
     for (const kind of KV_KINDS) this.graph.output(cacheOutput(kind, layer), kvType, shape);
     const scales = KV_KINDS.map((kind) =>
-      kvType === 'float8e4m3fn' ? this.external(`${kind}_scale.${layer}`, this.#weights.kvScale(layer, kind)) : NONE,
+      isRounded(kvType) ? this.external(`${kind}_scale.${layer}`, this.#weights.kvScale(layer, kind)) : NONE,
     );
     const norms = this.#headNorms;
     this.#headNorms = null;
@@ -216,7 +218,8 @@ class PagedParts extends StandardParts implements DecoderParts {
   #attentionAttributes(layer: number): Record<string, Attribute> {
     const { heads, kvHeads, attentionScale, attentionSoftcap, normEpsilon } = this.config;
     const { window, rope } = attentionOf(this.config, layer);
-    const quantized = this.#options.kvType === 'float8e4m3fn';
+    const { kvType } = this.#options;
+    const granularity = kvType === 'int8' ? 'PER_CHANNEL' : 'PER_TENSOR';
     return {
       num_heads: heads,
       kv_num_heads: kvHeads,
@@ -226,7 +229,7 @@ class PagedParts extends StandardParts implements DecoderParts {
       qk_norm_epsilon: { float: normEpsilon },
       ...(window === null ? {} : { local_window_size: window }),
       ...(attentionSoftcap === null ? {} : { softcap: { float: attentionSoftcap } }),
-      ...(quantized ? { k_quant_type: 'PER_TENSOR', v_quant_type: 'PER_TENSOR' } : {}),
+      ...(isRounded(kvType) ? { k_quant_type: granularity, v_quant_type: granularity } : {}),
     };
   }
 

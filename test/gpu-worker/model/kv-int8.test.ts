@@ -4,7 +4,7 @@ import { readModelConfig } from '../../../gpu-worker/model/config.ts';
 import type { LayerAttention, ModelConfig } from '../../../gpu-worker/model/config.ts';
 import { CpuAttention } from '../../../gpu-worker/model/cpu-attention.ts';
 import { rotaryTables } from '../../../gpu-worker/model/graph/rotary.ts';
-import { fp8Scales, int8Scales, raiseRanges, rotatedPairs } from '../../../gpu-worker/model/kv-ranges.ts';
+import { fp8Scales, int8Scales, NO_PAIRS, raiseRanges, rotatedPairs } from '../../../gpu-worker/model/kv-ranges.ts';
 import { KvSlots } from '../../../gpu-worker/model/kv-slots.ts';
 import { Memory } from '../../../gpu-worker/model/runtime/memory.ts';
 import { ortLibrary } from '../../../gpu-worker/model/runtime/ort-library.ts';
@@ -193,14 +193,15 @@ test.each([
 
 test('a pair that turns may become as large as both together', () => {
   const ranges = new Float32Array(6);
-  raiseRanges(
-    ranges,
-    Float32Array.of(3, 1, 4, 0, 0, -2, 0, -5, 0, 0, 7, 1),
-    rotatedPairs({ window: null, rope: { ...rope, dims: 4 } }),
-  );
+  const pairs = rotatedPairs({ window: null, rope: { ...rope, dims: 4 } });
+  raiseRanges(ranges, Float32Array.of(3, 1, 4, 0, 0, -2, 0, -5, 0, 0, 7, 1), { headDim: 6, ...pairs });
   expect([...ranges]).toEqual([5, 5, 5, 5, 7, 2]);
-  raiseRanges(ranges, Float32Array.of(0, 0, 0, 0, 0, 9), rotatedPairs({ window: null, rope: null }));
+  raiseRanges(ranges, Float32Array.of(0, 0, 0, 0, 0, 9), { headDim: 6, ...NO_PAIRS });
   expect([...ranges]).toEqual([5, 5, 5, 5, 7, 9]);
+  const heads = new Float32Array(8);
+  const apart = rotatedPairs({ window: null, rope: { ...rope, dims: 2 } }, 2);
+  raiseRanges(heads, Float32Array.of(3, 1, 4, 0, 6, 0, 8, 2), { headDim: 4, ...apart });
+  expect([...heads]).toEqual([5, 1, 5, 0, 10, 0, 10, 2]);
 });
 
 test('scales leave room above what was seen', () => {

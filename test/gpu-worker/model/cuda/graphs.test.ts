@@ -3,6 +3,7 @@ import { readdirSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { readModelConfig } from '../../../../gpu-worker/model/config.ts';
 import { drawGraph } from '../../../../gpu-worker/model/cuda/draw-graphs.ts';
+import { kvScaleShape } from '../../../../gpu-worker/model/cuda/kv-layout.ts';
 import { dimensionOrder, pagedGraph } from '../../../../gpu-worker/model/cuda/paged-graph.ts';
 import type { PagedWeights } from '../../../../gpu-worker/model/cuda/paged-graph.ts';
 import { Memory } from '../../../../gpu-worker/model/runtime/memory.ts';
@@ -30,9 +31,13 @@ function emptyWeights(type: ElementType): PagedWeights {
 // A graph that is wrong in itself fails before kernels are looked for. With float16 the CPU would insert casts first.
 test.each(MODELS)('%s: the graph is sound, what is missing here is a CUDA kernel', (name) => {
   const config = readModelConfig(fixture(name));
-  for (const kvType of ['bfloat16', 'float8e4m3fn'] as const) {
+  for (const kvType of ['bfloat16', 'float8e4m3fn', 'int8'] as const) {
     const options = { config, type: 'bfloat16', kvType, blockSize: 256, words: 1000, maxModelLen: 64 } as const;
-    const { model, initializers } = pagedGraph(options, emptyWeights('bfloat16'));
+    const weights = emptyWeights('bfloat16');
+    const kvScale = (...of: Parameters<typeof weights.kvScale>) => {
+      return { ...weights.kvScale(...of), shape: kvScaleShape(config, kvType) };
+    };
+    const { model, initializers } = pagedGraph(options, { ...weights, kvScale });
     expect(() => new Session(model, { threads: 1, initializers })).toThrow(/Could not find an implementation for/);
   }
 });

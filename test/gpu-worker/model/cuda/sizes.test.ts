@@ -1,5 +1,5 @@
 /** Buckets of CUDA graphs and the layout of the KV cache: pure sizes. */
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { allBuckets, bucketFor, graphId } from '../../../../gpu-worker/model/cuda/buckets.ts';
 import { blockBytes, blocksThatFit, blockSizeFor, chooseKvType } from '../../../../gpu-worker/model/cuda/kv-layout.ts';
 import { readModelConfig } from '../../../../gpu-worker/model/config.ts';
@@ -36,15 +36,35 @@ test('every bucket holds itself, waste stays small, numbers are unique', () => {
   }
 });
 
-test('fp8 where its fast kernel takes the shape and the GPU has it', () => {
-  const llama8b = { heads: 32, kvHeads: 8, headDim: 128 };
-  const auto = { choice: 'auto', type: 'float16', computeCapability: 9 } as const;
-  expect(chooseKvType(llama8b, auto)).toBe('float8e4m3fn');
-  expect(chooseKvType(llama8b, { ...auto, computeCapability: 8 })).toBe('float16');
-  expect(chooseKvType({ ...llama8b, headDim: 96 }, auto)).toBe('float16');
-  expect(chooseKvType({ ...llama8b, kvHeads: 32 }, { ...auto, type: 'bfloat16' })).toBe('bfloat16');
-  expect(() => chooseKvType({ ...llama8b, headDim: 96 }, { ...auto, choice: 'fp8' })).toThrow('here 96');
-  expect(() => chooseKvType(llama8b, { ...auto, choice: 'fp8', computeCapability: 8 })).toThrow('8.9');
+describe('the format of keys and values', () => {
+  const llama8b = { heads: 32, kvHeads: 8, headDim: 128, attentionSoftcap: null };
+  const auto = { choice: 'auto', type: 'float16', computeCapability: 9, runningSeqs: 256 } as const;
+
+  test.each([
+    ['fp8 where the GPU has it', {}, {}, 'float8e4m3fn'],
+    ['int8 where it has none', {}, { computeCapability: 8 }, 'int8'],
+    ['16 bits on older ones', {}, { computeCapability: 7.5 }, 'float16'],
+    ['16 bits for few sequences', {}, { runningSeqs: 15 }, 'float16'],
+    ['16 bits for other head sizes', { headDim: 96 }, {}, 'float16'],
+    ['those of the activations for other groups', { kvHeads: 32 }, { type: 'bfloat16' }, 'bfloat16'],
+    ['16 bits with a softcap', { attentionSoftcap: 50 }, {}, 'float16'],
+  ] as const)('auto: %s', (_, shape, change, expected) => {
+    expect(chooseKvType({ ...llama8b, ...shape }, { ...auto, ...change })).toBe(expected);
+  });
+
+  test('what is asked for is taken, however few sequences run, or refused by name', () => {
+    const few = { ...auto, runningSeqs: 1 };
+    expect(chooseKvType(llama8b, { ...few, choice: 'fp8' })).toBe('float8e4m3fn');
+    expect(chooseKvType(llama8b, { ...few, choice: 'int8', computeCapability: 8 })).toBe('int8');
+    expect(chooseKvType(llama8b, { ...auto, choice: 'float16', type: 'bfloat16' })).toBe('bfloat16');
+    const refused = (choice: 'fp8' | 'int8' | 'float32', shape: object, computeCapability = 9) =>
+      expect(() => chooseKvType({ ...llama8b, ...shape }, { ...auto, choice, computeCapability }));
+    refused('fp8', { headDim: 96 }).toThrow(/kv-cache-dtype fp8 needs a head size of .* \(here 96\)/);
+    refused('int8', { kvHeads: 32 }).toThrow(/kv-cache-dtype int8 needs 4, 6, .* query heads .* \(here 1\)/);
+    refused('int8', { attentionSoftcap: 50 }).toThrow('attention without a softcap');
+    refused('fp8', {}, 8).toThrow('compute capability 8.9 (here 8): take auto or float16');
+    refused('float32', {}).toThrow('on a GPU take auto, float16, fp8 or int8');
+  });
 });
 
 test('blocks are what flash attention reads in place', () => {
