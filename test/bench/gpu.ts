@@ -12,7 +12,7 @@ import { formatTable } from './table.ts';
 
 const HELP = `npm run bench:gpu -- [flags]
   --weights   none (16 bits), int8 or int4 [none]
-  --kv        auto, float16 or fp8 [auto]
+  --kv        auto, float16, fp8 or int8 [auto]
   --batches   of the decode steps, by comma [1,16,64,256,1024]
   --graphs    CUDA graphs: true or false [true]
   --layers    of the model [32]
@@ -49,7 +49,8 @@ const CONTEXT = 128;
 
 function main(): void {
   const { kv, only } = values;
-  if (kv !== 'auto' && kv !== 'float16' && kv !== 'fp8') throw new Error(`--kv is "${kv}": auto, float16 or fp8`);
+  if (kv !== 'auto' && kv !== 'float16' && kv !== 'fp8' && kv !== 'int8')
+    throw new Error(`--kv is "${kv}": auto, float16, fp8 or int8`);
   const config = llama8b(Number(values.layers));
   const show = (text: string): void => void process.stderr.write(`${text}\n`);
   const source = randomHalves();
