@@ -12,11 +12,13 @@ const BLOCK = 256;
 export interface NormalizedBlocks {
   /** [R, V / BLOCK, BLOCK]: log-softmax inside each block; −Infinity behind the last token. */
   readonly logprobs: Value;
+  /** [R, V / BLOCK]: each block's largest value. */
+  readonly largest: Value;
   /** [R, V / BLOCK]: log of each block's sum of exponentials. */
   readonly masses: Value;
 }
 
-/** `values` float32 [R, V]. A block that is all −Infinity has a mass of −Infinity; one value that is NaN or Infinity makes its block's NaN. */
+/** `values` float32 [R, V]. A block with a value that is NaN or Infinity, or with none above −Infinity, has a mass of NaN. */
 export function normalizeBlocks(graph: GraphBuilder, values: Value, vocabSize: number): NormalizedBlocks {
   const count = blocksOf(vocabSize);
   const extra = count * BLOCK - vocabSize;
@@ -31,9 +33,14 @@ export function normalizeBlocks(graph: GraphBuilder, values: Value, vocabSize: n
     const at = graph.node({ op: 'GatherElements', inputs: [from, largest], attributes: { axis: 2 } });
     return graph.node({ op: 'Reshape', inputs: [at, graph.int64('mass_shape', [-1, count])] });
   });
-  const difference = graph.node({ op: 'Sub', inputs: [value ?? '', logprob ?? ''] });
-  const isNothing = graph.node({ op: 'Equal', inputs: [value ?? '', nothing] });
-  return { logprobs, masses: graph.node({ op: 'Where', inputs: [isNothing, nothing, difference] }) };
+  return { logprobs, largest: value ?? '', masses: graph.node({ op: 'Sub', inputs: [value ?? '', logprob ?? ''] }) };
+}
+
+/** The masses with −Infinity for blocks that have nothing above it. */
+function withEmptyBlocks(graph: GraphBuilder, { largest, masses }: NormalizedBlocks): Value {
+  const nothing = graph.float32('nothing', [-Infinity]);
+  const isEmpty = graph.node({ op: 'Equal', inputs: [largest, nothing] });
+  return graph.node({ op: 'Where', inputs: [isEmpty, nothing, masses] });
 }
 
 /** [R, V / BLOCK, BLOCK] → [R, V] */
@@ -50,31 +57,32 @@ export function unblocked(
   graph.node({ op: 'Slice', inputs: [rows, first, last, axis], outputs: [output] });
 }
 
-export interface Drawn {
-  /** float32 [R, 1], an integer. */
-  readonly token: Value;
-  /** float32 [R, 1], about 1: finite if and only if no logit of the row is NaN or Infinity, and one is above −Infinity. */
-  readonly check: Value;
+export interface DrawOptions {
+  readonly vocabSize: number;
+  /** [R, 1] */
+  readonly temperature: Value;
+  /** Whether rules may leave a block without a token. */
+  readonly emptyBlocks: boolean;
+  /** Name of an output float32 [R, 1], about 1: finite if and only if no logit of the row is NaN or Infinity, and one is above −Infinity. */
+  readonly check?: Value;
 }
 
 /**
  * Draws in a graph that has `logits` and block_uniform and token_uniform [R, 1]: inverse CDF over blocks of the
  * vocabulary, then inside the block. A uniform of its own at each level keeps the steps of float32 far below a token's
  * probability. Uniforms lie in [2⁻²⁴, 1 − 2⁻²⁴]: then no product below reaches its total, and no token of probability
- * 0 is drawn.
+ * 0 is drawn. Returns tokens as float32 integers [R, 1].
  */
-export function drawNodes(
-  graph: GraphBuilder,
-  { vocabSize, temperature }: { readonly vocabSize: number; readonly temperature: Value },
-): Drawn {
+export function drawNodes(graph: GraphBuilder, { vocabSize, temperature, emptyBlocks, check }: DrawOptions): Value {
   const scaled = graph.node({ op: 'Div', inputs: ['logits', temperature] });
-  const { logprobs, masses } = normalizeBlocks(graph, scaled, vocabSize);
+  const blocks = normalizeBlocks(graph, scaled, vocabSize);
+  const masses = emptyBlocks ? withEmptyBlocks(graph, blocks) : blocks.masses;
   const shares = graph.node({ op: 'Softmax', inputs: [masses], attributes: { axis: -1 } });
-  const block = inverseCdf(graph, shares, { uniform: 'block_uniform', size: blocksOf(vocabSize) });
-  const probs = graph.node({ op: 'Exp', inputs: [blockAt(graph, logprobs, block.index)] });
+  const block = inverseCdf(graph, shares, { uniform: 'block_uniform', size: blocksOf(vocabSize), total: check });
+  const probs = graph.node({ op: 'Exp', inputs: [blockAt(graph, blocks.logprobs, block)] });
   const inside = inverseCdf(graph, probs, { uniform: 'token_uniform', size: BLOCK });
-  const start = graph.node({ op: 'Mul', inputs: [block.index, graph.float32('block_size', [BLOCK])] });
-  return { token: graph.node({ op: 'Add', inputs: [start, inside.index] }), check: block.total };
+  const start = graph.node({ op: 'Mul', inputs: [block, graph.float32('block_size', [BLOCK])] });
+  return graph.node({ op: 'Add', inputs: [start, inside] });
 }
 
 function blocksOf(vocabSize: number): number {
@@ -93,19 +101,23 @@ function blockAt(graph: GraphBuilder, blocks: Value, index: Value): Value {
   return graph.node({ op: 'Reshape', inputs: [row, graph.int64('chosen_shape', [-1, BLOCK])] });
 }
 
-/** weights [R, size], uniform [R, 1] → index float32 [R, 1], the first whose running sum exceeds uniform × total, and the total. */
-function inverseCdf(
-  graph: GraphBuilder,
-  weights: Value,
-  { uniform, size }: { readonly uniform: Value; readonly size: number },
-): { index: Value; total: Value } {
+interface CdfOptions {
+  readonly uniform: Value;
+  readonly size: number;
+  /** Name for the weights' total [R, 1]. */
+  readonly total?: Value | undefined;
+}
+
+/** weights [R, size], uniform [R, 1] → float32 [R, 1]: the first index whose running sum exceeds uniform × total. */
+function inverseCdf(graph: GraphBuilder, weights: Value, { uniform, size, ...names }: CdfOptions): Value {
   const axis = graph.int64('column_axis', [1]);
   const sums = graph.node({ op: 'CumSum', inputs: [weights, axis] });
   const last = graph.int64(`last_of_${size}`, [size - 1]);
-  const total = graph.node({ op: 'Gather', inputs: [sums, last], attributes: { axis: 1 } });
+  const outputs = [names.total ?? graph.fresh()];
+  const total = graph.node({ op: 'Gather', inputs: [sums, last], attributes: { axis: 1 }, outputs });
   const bar = graph.node({ op: 'Mul', inputs: [uniform, total] });
   const below = graph.node({ op: 'LessOrEqual', inputs: [sums, bar] });
   // Summed as float32: exact up to 2²⁴, and without the casts around sums of integers.
   const counted = graph.node({ op: 'Cast', inputs: [below], attributes: { to: ELEMENT_TYPES.float32 } });
-  return { index: graph.node({ op: 'ReduceSum', inputs: [counted, axis] }), total };
+  return graph.node({ op: 'ReduceSum', inputs: [counted, axis] });
 }

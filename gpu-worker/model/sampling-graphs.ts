@@ -61,7 +61,7 @@ export function logprobsGraph(vocabSize: number, top: number): RowGraph {
 export function bulkGraph(vocabSize: number): RowGraph {
   const inputs = [float32('temperature', 1), float32('block_uniform', 1), float32('token_uniform', 1)];
   return rowGraph('bulk', { vocabSize, inputs, outputs: [int32('token', 1)] }, (graph) => {
-    toInt32(graph, drawNodes(graph, { vocabSize, temperature: 'temperature' }).token, 'token');
+    toInt32(graph, drawNodes(graph, { vocabSize, temperature: 'temperature', emptyBlocks: true }), 'token');
   });
 }
 

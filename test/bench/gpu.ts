@@ -8,6 +8,7 @@ import { GpuBench } from './gpu/measures.ts';
 import type { DecodeFigure, ThroughputFigure } from './gpu/measures.ts';
 import { llama8b, randomCodes, randomHalves } from './gpu/random-halves.ts';
 import type { QuantizedSource } from '../../gpu-worker/model/cuda/device-weights.ts';
+import { measureTransformers, type TransformersFigure } from './gpu/transformers.ts';
 import { formatTable } from './table.ts';
 
 const HELP = `npm run bench:gpu -- [flags]
@@ -17,6 +18,8 @@ const HELP = `npm run bench:gpu -- [flags]
   --graphs    CUDA graphs: true or false [true]
   --layers    of the model [32]
   --only      decode, throughput, long, first or int4, by comma [all]
+  --transformers         a Python with torch and transformers: its continuous batching on 1000 such requests beside ours
+  --transformers-output  their tokens, fewer to be done sooner [128]
   --dollars   an hour of this GPU, for the cost per million output tokens [3]`;
 
 const { values } = parseArgs({
@@ -27,6 +30,8 @@ const { values } = parseArgs({
     graphs: { type: 'string', default: 'true' },
     layers: { type: 'string', default: '32' },
     only: { type: 'string', default: 'decode,first,throughput,long,int4' },
+    transformers: { type: 'string' },
+    'transformers-output': { type: 'string', default: '128' },
     dollars: { type: 'string', default: '3' },
     help: { type: 'boolean', short: 'h' },
   },
@@ -85,7 +90,14 @@ function main(): void {
   }
   runner.dispose();
   const int4 = wants('int4') ? measureInt4(config) : null;
-  print({ decodes, throughputs, firstTokenMs, openSeconds, int4 }, config);
+  const transformers = values.transformers === undefined ? null : beside(values.transformers, config.layers);
+  print({ decodes, throughputs, firstTokenMs, openSeconds, int4, transformers }, config);
+}
+
+/** The GPU is free by now. */
+function beside(python: string, layers: number): TransformersFigure {
+  process.stderr.write('transformers, continuous batching\n');
+  return measureTransformers(python, { requests: 1000, output: Number(values['transformers-output']), layers });
 }
 
 /** What a single stream reaches with int4 layers: a server for one. */
@@ -104,10 +116,11 @@ interface Measured {
   readonly firstTokenMs: number | null;
   readonly openSeconds: number;
   readonly int4: DecodeFigure | null;
+  readonly transformers: TransformersFigure | null;
 }
 
 function print(
-  { decodes, throughputs, firstTokenMs, openSeconds, int4 }: Measured,
+  { decodes, throughputs, firstTokenMs, openSeconds, int4, transformers }: Measured,
   config: ReturnType<typeof llama8b>,
 ): void {
   const dollars = Number(values.dollars);
@@ -153,6 +166,18 @@ function print(
       `${int4.stepMs.toFixed(2)} ms; vLLM 205, fp8 282`,
     );
   }
+  const ours = throughputs.find(({ requests }) => requests === 1000);
+  if (transformers !== null && ours !== undefined) {
+    const ratio = ours.tokensPerSecond / transformers.tokensPerSecond;
+    const theirs = `${Math.round(transformers.tokensPerSecond)} tok/s on ${transformers.requests} requests ${transformers.prompt}/${transformers.output}`;
+    add(
+      'beside transformers',
+      `${ratio.toFixed(1)} ×`,
+      '≥ 7',
+      verdict(ratio >= 7),
+      `${transformers.transformers}: ${theirs}`,
+    );
+  }
   add('open, random weights', `${openSeconds.toFixed(1)} s`, '', '', '');
   const columns = ['measure', 'figure', 'must', '', 'beside it'].map((title) => ({ title, align: 'left' }) as const);
   console.log(`\n${gpuName()}; musts and vLLM's figures are of one H200\n\n${formatTable(columns, rows)}\n`);
@@ -167,6 +192,7 @@ function print(
       firstTokenMs,
       openSeconds,
       int4,
+      transformers,
     }),
   );
 }

@@ -214,7 +214,7 @@ export class CudaRunner implements ModelRunner {
 
   #drawOnDevice(rows: readonly PlanRow[], { part, bucket, layout, shape, first }: PlacedPart): void {
     const { draw, graphs } = this.#parts;
-    const kind = drawKindOf(part.rows.map((place) => rows[place]?.sample?.temperature ?? 0));
+    const kind = drawKindOf(part.rows.flatMap((place) => rows[place]?.sample ?? []));
     if (bucket === null) return draw.run(kind, layout, { first, count: part.draws });
     const key = graphKey(kind, bucket);
     graphs.run(key, () => draw.replay(kind, key, { layout, count: shape.logits }));
@@ -254,13 +254,9 @@ export class CudaRunner implements ModelRunner {
   }
 }
 
-function drawKindOf(temperatures: readonly number[]): DrawKind {
-  if (temperatures.every((temperature) => temperature === 0)) return 'greedy';
-  return temperatures.includes(0) ? 'mixed' : 'sampled';
-}
-
-function graphKey(of: DrawKind | 'model', { rows, width }: Bucket): string {
-  return `${of} ${rows}x${width}`;
+function drawKindOf(samples: readonly SampleSpec[]): DrawKind {
+  if (samples.every(({ temperature }) => temperature === 0)) return 'greedy';
+  return samples.some(({ temperature, rules }) => temperature === 0 || rules !== null) ? 'mixed' : 'sampled';
 }
 
 function shapeOf({ rows, width }: Bucket): PartShape {

@@ -4,7 +4,7 @@ import type { Value } from '../graph/graph-builder.ts';
 import { drawNodes } from '../inverse-cdf.ts';
 import { ELEMENT_TYPES } from '../runtime/ort-api.ts';
 
-/** greedy: every row; sampled: none; mixed: each row as its temperature says, 0 = greedy. */
+/** greedy: every row; sampled: none, and no token is forbidden; mixed: each row as its temperature says, 0 = greedy. */
 export type DrawKind = 'greedy' | 'sampled' | 'mixed';
 
 /**
@@ -33,9 +33,7 @@ function greedy(graph: GraphBuilder): Value {
 }
 
 function sampled(graph: GraphBuilder, vocabSize: number): Value {
-  const { token, check } = drawNodes(graph, { vocabSize, temperature: 'temperature' });
-  graph.node({ op: 'Identity', inputs: [check], outputs: ['check'] });
-  return token;
+  return drawNodes(graph, { vocabSize, temperature: 'temperature', emptyBlocks: false, check: 'check' });
 }
 
 /** int64 [R, 1] */
@@ -43,9 +41,8 @@ function mixed(graph: GraphBuilder, vocabSize: number): Value {
   const isGreedy = graph.node({ op: 'LessOrEqual', inputs: ['temperature', graph.float32('zero', [0])] });
   // Greedy rows pass through the softmax unread.
   const temperature = graph.node({ op: 'Where', inputs: [isGreedy, graph.float32('one', [1]), 'temperature'] });
-  const drawn = drawNodes(graph, { vocabSize, temperature });
-  graph.node({ op: 'Identity', inputs: [drawn.check], outputs: ['check'] });
+  const drawn = drawNodes(graph, { vocabSize, temperature, emptyBlocks: true, check: 'check' });
   const likeliest = graph.node({ op: 'ArgMax', inputs: ['logits'], attributes: { axis: -1 } });
-  const token = graph.node({ op: 'Cast', inputs: [drawn.token], attributes: { to: ELEMENT_TYPES.int64 } });
+  const token = graph.node({ op: 'Cast', inputs: [drawn], attributes: { to: ELEMENT_TYPES.int64 } });
   return graph.node({ op: 'Where', inputs: [isGreedy, likeliest, token] });
 }
