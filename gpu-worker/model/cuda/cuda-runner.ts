@@ -259,6 +259,10 @@ function drawKindOf(samples: readonly SampleSpec[]): DrawKind {
   return samples.some(({ temperature, rules }) => temperature === 0 || rules !== null) ? 'mixed' : 'sampled';
 }
 
+function graphKey(of: DrawKind | 'model', { rows, width }: Bucket): string {
+  return `${of} ${rows}x${width}`;
+}
+
 function shapeOf({ rows, width }: Bucket): PartShape {
   return { tokens: rows, sequences: rows, width, logits: rows };
 }
