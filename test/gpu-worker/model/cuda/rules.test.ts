@@ -1,6 +1,10 @@
 /** Rules on the GPU as far as a CPU can tell: packed rows through the graph give the logits of `applyRules`, to the bit. */
 import fc from 'fast-check';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { PLACEHOLDER } from '../../../../gpu-worker/engine/step-plan.ts';
+import type { PlanRow } from '../../../../gpu-worker/engine/step-plan.ts';
+import { ruledRows } from '../../../../gpu-worker/model/cuda/device-rules.ts';
+import { splitIntoParts } from '../../../../gpu-worker/model/cuda/plan-inputs.ts';
 import { LIST_INPUTS, ROW_INPUTS, rulesGraph } from '../../../../gpu-worker/model/cuda/rules-graph.ts';
 import { packRules } from '../../../../gpu-worker/model/cuda/rules-inputs.ts';
 import type { RuledRow, RulesBlock } from '../../../../gpu-worker/model/cuda/rules-inputs.ts';
@@ -10,6 +14,7 @@ import { applyRules } from '../../../../gpu-worker/sample/apply-rules.ts';
 import type { LogitsRules } from '../../../../gpu-worker/sample/logits-rules.ts';
 import { TokenHistory } from '../../../../gpu-worker/sample/token-history.ts';
 import { NO_DRAFTS, NO_RULES } from '../../sample/reference.ts';
+import { GREEDY } from '../plans.ts';
 
 /** Small enough for prompts, outputs, biases and forbidden ids to meet, large enough for lists of two widths. */
 const VOCAB = 300;
@@ -145,4 +150,26 @@ test('rows that nothing changes are not packed; neither is what is more than the
       64,
     );
   expect([fits(few), fits(more)?.blocks.length]).toEqual([null, 1]);
+});
+
+test('of a part the rows with rules, each at its logits; a token that is only on the GPU is looked for where it was drawn', () => {
+  const row = (sequence: number, ids: readonly number[], draws: number, rules: LogitsRules | null): PlanRow => ({
+    ...{ sequence, blocks: Int32Array.of(sequence), start: 3, ids: Int32Array.from(ids), draws },
+    sample: draws === 0 ? null : { ...GREEDY, index: 10 + sequence, rules },
+  });
+  const rows = [
+    row(0, [4, 5], 0, null),
+    row(1, [4], 1, PENALIZED),
+    row(2, [4, 5, 6], 1, null),
+    row(3, [PLACEHOLDER], 1, PENALIZED),
+    row(4, [8, 9], 1, PENALIZED),
+  ];
+  const limits = { maxDraws: 8, decodesApart: true, maxExpanded: 1000, blockSize: 16 };
+  const [decodes, longer] = splitIntoParts(rows, limits).map((part) => ruledRows(rows, part, new Map([[3, 42]])));
+  expect(decodes).toEqual([
+    { logits: 0, rules: PENALIZED, index: 11, pending: null },
+    { logits: 1, rules: PENALIZED, index: 13, pending: 42 },
+  ]);
+  // The first of this part draws nothing, the second has no rules.
+  expect(longer).toEqual([{ logits: 1, rules: PENALIZED, index: 14, pending: null }]);
 });
