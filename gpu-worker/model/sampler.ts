@@ -9,6 +9,7 @@ import { RowSession } from './row-session.ts';
 import { Memory } from './runtime/memory.ts';
 import { bulkGraph, greedyGraph, keyedGraph, logprobsGraph, sumGraph } from './sampling-graphs.ts';
 import type { RowGraph } from './sampling-graphs.ts';
+import type { GraphTarget } from './vocabulary-blocks.ts';
 
 /** Candidates that the exact keyed draw looks at before the tail. */
 const TOP = 64;
@@ -43,6 +44,7 @@ export interface Draws {
 
 /** Where logits lie, and what runs graphs over them. */
 export interface SamplerBackend {
+  readonly target: GraphTarget;
   /** Of the first row of logits, float32 [maxRows, V]. */
   readonly logits: bigint;
   /** Rows that pass through the graphs at once. */
@@ -102,12 +104,13 @@ export class Sampler {
     this.#maxRows = maxRows;
     this.#random = random;
     this.#backend = backend;
+    const { target } = backend;
     const open = (graph: RowGraph): RowGraphRunner => backend.open(graph, backend.chunkRows);
     this.#sum = open(sumGraph(vocabSize));
-    this.#greedy = open(greedyGraph(vocabSize));
+    this.#greedy = open(greedyGraph(vocabSize, target));
     this.#keyed = open(keyedGraph(vocabSize, Math.min(TOP, vocabSize)));
-    this.#bulk = open(bulkGraph(vocabSize));
-    this.#logprobs = open(logprobsGraph(vocabSize, Math.min(TOP_LOGPROBS, vocabSize)));
+    this.#bulk = open(bulkGraph(vocabSize, target));
+    this.#logprobs = open(logprobsGraph(vocabSize, { top: Math.min(TOP_LOGPROBS, vocabSize), target }));
   }
 
   /** Of [maxRows, V] float32: the model writes row i for `targets[i]`; `sample` applies the rules in place. */
@@ -235,6 +238,7 @@ interface Chunk {
 function hostBackend(vocabSize: number, maxRows: number): SamplerBackend {
   const memory = Memory.allocate(maxRows * vocabSize * 4);
   return {
+    target: 'cpu',
     logits: memory.pointer,
     chunkRows: Math.min(maxRows, Math.max(1, Math.floor(CHUNK_LOGITS / vocabSize))),
     row: (index) => new Float32Array(memory.buffer, index * vocabSize * 4, vocabSize),

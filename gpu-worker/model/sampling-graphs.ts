@@ -1,7 +1,8 @@
 /** Small graphs over rows of logits: what drawing tokens needs from ONNX Runtime. Knows no memory and no session. */
 import { GraphBuilder } from './graph/graph-builder.ts';
 import type { Value } from './graph/graph-builder.ts';
-import { drawNodes, normalizeBlocks, unblocked } from './inverse-cdf.ts';
+import { drawNodes, likeliestNodes, normalizeBlocks, unblocked } from './vocabulary-blocks.ts';
+import type { GraphTarget } from './vocabulary-blocks.ts';
 import { ELEMENT_TYPES } from './runtime/ort-api.ts';
 
 /** A tensor [R, columns] beside the logits. */
@@ -27,9 +28,9 @@ export function sumGraph(vocabSize: number): RowGraph {
 }
 
 /** token [R, 1]: the likeliest, of equal ones the lowest id. */
-export function greedyGraph(vocabSize: number): RowGraph {
+export function greedyGraph(vocabSize: number, target: GraphTarget): RowGraph {
   return rowGraph('greedy', { vocabSize, inputs: [], outputs: [int32('token', 1)] }, (graph) => {
-    toInt32(graph, graph.node({ op: 'ArgMax', inputs: ['logits'], attributes: { axis: -1 } }), 'token');
+    toInt32(graph, likeliestNodes(graph, 'logits', { vocabSize, target }), 'token');
   });
 }
 
@@ -44,10 +45,13 @@ export function keyedGraph(vocabSize: number, top: number): RowGraph {
 }
 
 /** logprobs [R, V]: the log-softmax of the logits; top_logprobs and top_ids [R, top]. */
-export function logprobsGraph(vocabSize: number, top: number): RowGraph {
+export function logprobsGraph(
+  vocabSize: number,
+  { top, target }: { readonly top: number; readonly target: GraphTarget },
+): RowGraph {
   const outputs = [float32('logprobs', vocabSize), float32('top_logprobs', top), int32('top_ids', top)];
   return rowGraph('logprobs', { vocabSize, inputs: [], outputs }, (graph) => {
-    const blocks = normalizeBlocks(graph, 'logits', vocabSize);
+    const blocks = normalizeBlocks(graph, 'logits', { vocabSize, target });
     const shares = graph.node({ op: 'LogSoftmax', inputs: [blocks.masses], attributes: { axis: -1 } });
     const shape = graph.int64('share_shape', [0, -1, 1]);
     const share = graph.node({ op: 'Reshape', inputs: [shares, shape] });
@@ -58,10 +62,11 @@ export function logprobsGraph(vocabSize: number, top: number): RowGraph {
 }
 
 /** temperature, block_uniform and token_uniform [R, 1] → token [R, 1]: see `drawNodes`. */
-export function bulkGraph(vocabSize: number): RowGraph {
+export function bulkGraph(vocabSize: number, target: GraphTarget): RowGraph {
   const inputs = [float32('temperature', 1), float32('block_uniform', 1), float32('token_uniform', 1)];
   return rowGraph('bulk', { vocabSize, inputs, outputs: [int32('token', 1)] }, (graph) => {
-    toInt32(graph, drawNodes(graph, { vocabSize, temperature: 'temperature', emptyBlocks: true }), 'token');
+    const token = drawNodes(graph, { vocabSize, target, temperature: 'temperature', emptyBlocks: true });
+    toInt32(graph, token, 'token');
   });
 }
 

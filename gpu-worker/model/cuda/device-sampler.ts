@@ -23,6 +23,7 @@ export function deviceBackend(cuda: Cuda, memory: StepMemory): SamplerBackend & 
   const values = new Float32Array(scratch.buffer);
   const addressOf = (index: number): bigint => pointer + BigInt(index * rowBytes);
   return {
+    target: 'cuda',
     logits: pointer,
     chunkRows: Math.min(maxLogits, CHUNK_ROWS),
     begin: () => fetched.clear(),

@@ -1,7 +1,7 @@
 /** The graphs that draw on the GPU without the host: greedy, by inverse CDF, or either row by row. Know no memory. */
 import { GraphBuilder } from '../graph/graph-builder.ts';
 import type { Value } from '../graph/graph-builder.ts';
-import { drawNodes } from '../inverse-cdf.ts';
+import { drawNodes } from '../vocabulary-blocks.ts';
 import { ELEMENT_TYPES } from '../runtime/ort-api.ts';
 
 /** greedy: every row; sampled: none, and no token is forbidden; mixed: each row as its temperature says, 0 = greedy. */
@@ -33,7 +33,13 @@ function greedy(graph: GraphBuilder): Value {
 }
 
 function sampled(graph: GraphBuilder, vocabSize: number): Value {
-  return drawNodes(graph, { vocabSize, temperature: 'temperature', emptyBlocks: false, check: 'check' });
+  return drawNodes(graph, {
+    vocabSize,
+    target: 'cuda',
+    temperature: 'temperature',
+    emptyBlocks: false,
+    check: 'check',
+  });
 }
 
 /** int64 [R, 1] */
@@ -41,7 +47,7 @@ function mixed(graph: GraphBuilder, vocabSize: number): Value {
   const isGreedy = graph.node({ op: 'LessOrEqual', inputs: ['temperature', graph.float32('zero', [0])] });
   // Greedy rows pass through the softmax unread.
   const temperature = graph.node({ op: 'Where', inputs: [isGreedy, graph.float32('one', [1]), 'temperature'] });
-  const drawn = drawNodes(graph, { vocabSize, temperature, emptyBlocks: true, check: 'check' });
+  const drawn = drawNodes(graph, { vocabSize, target: 'cuda', temperature, emptyBlocks: true, check: 'check' });
   const likeliest = graph.node({ op: 'ArgMax', inputs: ['logits'], attributes: { axis: -1 } });
   const token = graph.node({ op: 'Cast', inputs: [drawn], attributes: { to: ELEMENT_TYPES.int64 } });
   return graph.node({ op: 'Where', inputs: [isGreedy, likeliest, token] });
