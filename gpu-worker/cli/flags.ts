@@ -110,7 +110,7 @@ export const ENGINE_FLAGS = {
   dtype: { env: 'MILLRACE_DTYPE', help: 'on a GPU auto (as stored), float16 or bfloat16', fallback: 'auto' },
   'kv-cache-dtype': {
     env: 'MILLRACE_KV_CACHE_DTYPE',
-    help: 'keys and values: on a CPU auto (float32), float32 or int8; on a GPU auto, float16, fp8 or int8',
+    help: 'keys and values: auto; on a CPU float32 or int8, a quarter of the memory; on a GPU float16, fp8 or int8',
     fallback: 'auto',
   },
   threads: { env: 'MILLRACE_THREADS', help: 'threads inside the model', fallback: String(availableParallelism()) },

@@ -38,8 +38,10 @@ export interface EvaluatedModel extends QuantizationOptions {
   /** A Hugging Face folder. */
   readonly folder: string;
   readonly quantizationCache?: string | null;
-  /** Number format of keys and values; by default float32. */
+  /** Number format of keys and values; by default auto, chosen as for serving. */
   readonly kvCacheDtype?: KvCacheDtype;
+  /** Tokens that a sequence may have where it is served; by default what the model was made for. */
+  readonly maxModelLen?: number;
   readonly threads: number;
   readonly onLoading?: (progress: FillProgress) => void;
 }
@@ -139,11 +141,13 @@ function keptLayers(
 
 /** As the engine rounds keys and values; null where it keeps them in float32. */
 function kvRounding(
-  { folder, quantizationCache: cache = null, kvCacheDtype = 'auto' }: EvaluatedModel,
+  { folder, quantization, quantizationCache: cache = null, ...model }: EvaluatedModel,
   config: ModelConfig,
   identity: string,
 ): KvRounding | null {
-  if (chooseCpuKvType(kvCacheDtype) === 'float32') return null;
+  const maxModelLen = Math.min(model.maxModelLen ?? Infinity, config.maxPositions);
+  const choice = model.kvCacheDtype ?? 'auto';
+  if (chooseCpuKvType({ choice, quantization, maxModelLen }) === 'float32') return null;
   const prompts = calibrationPrompts(folder, config.vocabSize);
   return { prompts, path: rangesPath(config, cache, ['cpu', identity, prompts.identity]) };
 }

@@ -43,7 +43,7 @@ export interface RunnerOptions extends QuantizationOptions {
   readonly maxModelLen: number;
   readonly threads: number;
   readonly maxStepTokens: number;
-  /** Number format of keys and values; by default auto: float32 on a CPU. */
+  /** Number format of keys and values; by default auto: the device's own choice. */
   readonly kvCacheDtype?: KvCacheDtype;
   /** Where the scales of a rounded KV cache come from; by default ids from all over the vocabulary. */
   readonly calibration?: CalibrationPrompts;
@@ -119,7 +119,7 @@ export function createRunner(
   requireAtLeast(0, { cacheSlots });
   const slots = maxNumSeqs + cacheSlots;
   const { vocabSize, eosIds } = config;
-  const kvType = chooseCpuKvType(options.kvCacheDtype ?? 'auto');
+  const kvType = chooseCpuKvType({ ...options, choice: options.kvCacheDtype ?? 'auto', maxModelLen });
   const cleanup: (() => void)[] = [];
   const free = (): void => cleanup.reverse().forEach((step) => step());
   try {

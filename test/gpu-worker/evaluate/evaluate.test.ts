@@ -11,6 +11,7 @@ import { perplexityOf, Scorer } from '../../../gpu-worker/evaluate/scorer.ts';
 import { LLM } from '../../../gpu-worker/llm.ts';
 import { readModelConfig } from '../../../gpu-worker/model/config.ts';
 import { planWeights } from '../../../gpu-worker/model/cpu-decoder.ts';
+import { chooseCpuKvType } from '../../../gpu-worker/model/kv-calibration.ts';
 import { openModel } from '../../../gpu-worker/model/load.ts';
 import { openWeights } from '../../../gpu-worker/model/open-weights.ts';
 import { openSafetensors } from '../../../gpu-worker/model/safetensors.ts';
@@ -128,6 +129,7 @@ test(
     expect(int4.bitsPerWeight).toBeCloseTo(5, 1);
     expect(coarse.ratio).toBeLessThan(1.05);
     expect(coarse.bitsPerWeight).toBeCloseTo(4.25, 1);
+    expect(whole.kvType).toBe('float32');
     const kv = evaluate({ ...model, quantization: 'none', kvCacheDtype: 'int8' }, input);
     expect(kv.kvType).toBe('int8');
     expect(kv.score.loss).not.toBe(whole.score.loss);
@@ -136,6 +138,17 @@ test(
 );
 
 describe('an int8 KV cache', () => {
+  test.each([
+    ['auto', 'none', 4096, 'float32'],
+    ['auto', 'int4', 4096, 'int8'],
+    ['auto', 'int8', 1024, 'int8'],
+    ['auto', 'int4', 1023, 'float32'],
+    ['float32', 'int4', 4096, 'float32'],
+    ['int8', 'none', 16, 'int8'],
+  ] as const)('%s, weights %s, %i tokens: %s', (choice, quantization, maxModelLen, expected) => {
+    expect(chooseCpuKvType({ choice, quantization, maxModelLen })).toBe(expected);
+  });
+
   const prompts = calibrationPrompts(EMBEDDED, 6144);
 
   test('is measured on prompts in the model’s own tokens and chat template', () => {
