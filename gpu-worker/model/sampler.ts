@@ -33,6 +33,11 @@ export interface DrawTarget {
 
 const NO_TOKENS = new Int32Array();
 
+/** Output before the draw that its rules' history does not have. */
+export function sinceHistory({ drafts, unseen = NO_TOKENS }: DrawTarget): Int32Array {
+  return unseen.length === 0 ? drafts : Int32Array.of(...unseen, ...drafts);
+}
+
 export interface Draws {
   /** [targets] */
   readonly tokens: Int32Array;
@@ -53,6 +58,13 @@ export interface SamplerBackend {
   row(index: number): Float32Array;
   /** The row's values were changed on the host. */
   changed(index: number): void;
+  /** One value of a row. */
+  value(index: number, id: number): number;
+  /**
+   * Applies rules where the logits are: row `first` + i is for `targets[i]`. Returns the targets whose rules it leaves
+   * to the host; by default all.
+   */
+  applyRules?(targets: readonly DrawTarget[], first: number): Iterable<number>;
   open(graph: RowGraph, maxRows: number): RowGraphRunner;
   free(): void;
 }
@@ -167,12 +179,15 @@ export class Sampler {
   }
 
   #applyRules({ targets, first }: Chunk): void {
-    targets.forEach(({ spec, drafts, unseen = NO_TOKENS }, i) => {
-      if (spec.rules === null) return;
-      const since = unseen.length === 0 ? drafts : Int32Array.of(...unseen, ...drafts);
-      applyRules(this.#backend.row(first + i), spec.rules, { index: spec.index + drafts.length, drafts: since });
+    const left = this.#backend.applyRules?.(targets, first) ?? targets.keys();
+    for (const i of left) {
+      const target = targets[i];
+      if (target === undefined || target.spec.rules === null) continue;
+      const { spec, drafts } = target;
+      const point = { index: spec.index + drafts.length, drafts: sinceHistory(target) };
+      applyRules(this.#backend.row(first + i), target.spec.rules, point);
       this.#backend.changed(first + i);
-    });
+    }
   }
 
   #drawChunk(chunk: Chunk, tokens: Int32Array, failures: Map<number, string>): void {
@@ -184,8 +199,10 @@ export class Sampler {
       if (failures.has(target.row)) return;
       const token = this.#tokenOf(target, methods[i] ?? 'greedy', i);
       // Only where rules leave nothing to draw does a token at −Infinity come back.
-      const forbidden = target.spec.rules !== null && this.#backend.row(chunk.first + i)[token] === -Infinity;
-      if (forbidden) failures.set(target.row, 'rules forbid every token');
+      const { rules } = target.spec;
+      const mayForbidAll = rules !== null && (rules.mask !== null || rules.forbidden !== null);
+      if (mayForbidAll && this.#backend.value(chunk.first + i, token) === -Infinity)
+        failures.set(target.row, 'rules forbid every token');
       else tokens[i] = token;
     });
   }
@@ -243,6 +260,7 @@ function hostBackend(vocabSize: number, maxRows: number): SamplerBackend {
     chunkRows: Math.min(maxRows, Math.max(1, Math.floor(CHUNK_LOGITS / vocabSize))),
     row: (index) => new Float32Array(memory.buffer, index * vocabSize * 4, vocabSize),
     changed: () => {},
+    value: (index, id) => new Float32Array(memory.buffer, (index * vocabSize + id) * 4, 1)[0] ?? NaN,
     open: (graph, rows) => new RowSession(graph, rows),
     free: () => memory.free(),
   };

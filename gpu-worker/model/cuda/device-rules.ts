@@ -16,14 +16,21 @@ export interface StepRules {
   readonly parts: readonly (readonly RulesBlock[])[];
 }
 
+type RulesSpace = Pick<StepSlot, 'ruleWords' | 'ruleFloats' | 'rulesPointer'>;
+/** Words for the rules of the host's draws: 350,000 tokens of the rows that it draws at once. */
+const OWN_WORDS = 1 << 20;
+
 export class DeviceRules {
   readonly #memory: StepMemory;
   readonly #session: Session;
   readonly #binding: Binding;
   readonly #options = new RunOptions(null);
+  readonly #own: RulesSpace;
 
   constructor(cuda: Cuda, memory: StepMemory) {
     this.#memory = memory;
+    const { pointer, buffer } = cuda.allocatePinned(OWN_WORDS * Int32Array.BYTES_PER_ELEMENT);
+    this.#own = { ruleWords: new Int32Array(buffer), ruleFloats: new Float32Array(buffer), rulesPointer: pointer };
     const settings = { device: cuda.device, stream: cuda.stream, graphs: false };
     const initializers = new Map<string, TensorView>();
     this.#session = new Session(rulesGraph(), { threads: 1, initializers, cuda: settings });
@@ -34,7 +41,7 @@ export class DeviceRules {
   }
 
   /** Into the slot's words; null when they do not suffice. */
-  pack(slot: StepSlot, parts: readonly (readonly RuledRow[])[]): StepRules | null {
+  pack(slot: RulesSpace, parts: readonly (readonly RuledRow[])[]): StepRules | null {
     const { vocabSize } = this.#memory.sizes;
     const target = { words: slot.ruleWords, floats: slot.ruleFloats, vocabSize };
     const packed: (readonly RulesBlock[])[] = [];
@@ -64,6 +71,15 @@ export class DeviceRules {
     }
   }
 
+  /** For draws of the host, between which it waits for the GPU. False: they are too many, and none is applied. */
+  applyNow(rows: readonly RuledRow[]): boolean {
+    const packed = this.pack(this.#own, [rows]);
+    if (packed === null) return false;
+    this.#memory.sendRules(this.#own, packed.words);
+    this.apply(packed.parts.flat());
+    return true;
+  }
+
   /** Runs as much as there is room for, so that the memory it takes is taken. */
   warmUp(slot: StepSlot): void {
     slot.ruleWords.fill(0);
@@ -77,6 +93,8 @@ export class DeviceRules {
     this.#session.release();
   }
 }
+
+const NO_TOKENS = new Int32Array();
 
 /** A part's rows with rules; each draws once. `previous`: sequence → place of its draw in the plan before. */
 export function ruledRows(
@@ -92,7 +110,7 @@ export function ruledRows(
     if (sample !== null && rules !== null) {
       // The history has what was committed: a token that its own row still waits for it has not.
       const pending = ids?.includes(PLACEHOLDER) === true ? (previous.get(sequence) ?? null) : null;
-      ruled.push({ logits, rules, index: sample.index, pending });
+      ruled.push({ logits, rules, index: sample.index, since: NO_TOKENS, pending });
     }
     logits += draws;
   }

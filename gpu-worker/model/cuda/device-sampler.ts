@@ -2,8 +2,12 @@
 import type { Cuda, DeviceMemory, PinnedMemory } from '../runtime/cudart.ts';
 import { RunOptions, Session } from '../runtime/session.ts';
 import type { Binding, TensorView } from '../runtime/session.ts';
-import type { RowGraphRunner, SamplerBackend } from '../sampler.ts';
+import { sinceHistory } from '../sampler.ts';
+import type { DrawTarget, RowGraphRunner, SamplerBackend } from '../sampler.ts';
 import type { RowGraph, RowTensor } from '../sampling-graphs.ts';
+import type { DeviceRules } from './device-rules.ts';
+import { fitsGraph } from './rules-inputs.ts';
+import type { RuledRow } from './rules-inputs.ts';
 import type { StepMemory } from './step-memory.ts';
 
 /** Of float32 and int32 alike. */
@@ -14,7 +18,7 @@ const SMALL_COLUMNS = 256;
 const CHUNK_ROWS = 64;
 
 /** Draws from the step's logits; blocks until they are there. */
-export function deviceBackend(cuda: Cuda, memory: StepMemory): SamplerBackend & { begin(): void } {
+export function deviceBackend(cuda: Cuda, memory: StepMemory, rules: DeviceRules): SamplerBackend & { begin(): void } {
   const { vocabSize, maxLogits } = memory.sizes;
   const { pointer } = memory.logits(1);
   const rowBytes = vocabSize * ELEMENT_BYTES;
@@ -42,9 +46,30 @@ export function deviceBackend(cuda: Cuda, memory: StepMemory): SamplerBackend & 
       // The page-locked memory serves the next row.
       cuda.synchronize();
     },
+    value: (index, id) => {
+      cuda.toHost(scratch.pointer, addressOf(index) + BigInt(id * ELEMENT_BYTES), ELEMENT_BYTES);
+      cuda.synchronize();
+      return values[0] ?? NaN;
+    },
+    applyRules: (targets, first) => {
+      const ruled: number[] = [];
+      const masked: number[] = [];
+      targets.forEach(({ spec }, i) => {
+        if (spec.rules !== null) (fitsGraph(spec.rules) ? ruled : masked).push(i);
+      });
+      const rows = ruled.flatMap((i) => ruledRow(targets[i], first + i));
+      return rules.applyNow(rows) ? masked : [...ruled, ...masked];
+    },
     open: (graph, rows) => new DeviceRowSession(cuda, graph, rows),
     free: () => {},
   };
+}
+
+function ruledRow(target: DrawTarget | undefined, logits: number): readonly RuledRow[] {
+  const rules = target?.spec.rules ?? null;
+  if (target === undefined || rules === null) return [];
+  const { spec, drafts } = target;
+  return [{ logits, rules, index: spec.index + drafts.length, since: sinceHistory(target), pending: null }];
 }
 
 interface Column extends RowTensor {

@@ -149,7 +149,7 @@ function open(config: ModelConfig, source: WeightSource, opening: Opening): Cuda
   cleanup.push(() => draw.release());
   const rules = new DeviceRules(cuda, memory);
   cleanup.push(() => rules.release());
-  const backend = deviceBackend(cuda, memory);
+  const backend = deviceBackend(cuda, memory, rules);
   const hostDraw = new HostDraw(new Sampler({ vocabSize, maxRows: maxLogits, backend }), backend.begin);
   cleanup.push(() => hostDraw.free());
   runLargestSteps({ cuda, memory, decoder, draw, rules }, { maxNumSeqs, maxStepTokens, partLimits, buckets });

@@ -8,7 +8,9 @@ export interface RuledRow {
   readonly rules: LogitsRules;
   /** Output index of the draw. */
   readonly index: number;
-  /** Where among the words the output's last token is that the history does not have yet; null = it has them all. */
+  /** Output that the history does not have yet and the host knows. */
+  readonly since: Int32Array;
+  /** Where among the words the last token of the output is if only the GPU knows it; null = the host knows all. */
   readonly pending: number | null;
 }
 
@@ -80,21 +82,30 @@ interface Listed {
   readonly penalized: boolean;
   /** Ids with a bias or forbidden, which has −Infinity; without those that the model has not. */
   readonly biases: ReadonlyMap<number, number>;
+  /** How often `since` has an id. */
+  readonly recent: ReadonlyMap<number, number>;
+  /** Of both the ids that the history does not list. */
+  readonly others: ReadonlySet<number>;
   readonly tokens: number;
 }
 
 function listOf(row: RuledRow, vocabSize: number): Listed | null {
-  const { rules, index, pending } = row;
+  const { rules, index, pending, since } = row;
   const { repetitionPenalty, frequencyPenalty, presencePenalty, history, forbidden } = rules;
   const penalized = repetitionPenalty !== 1 || frequencyPenalty !== 0 || presencePenalty !== 0;
   const biases = new Map(rules.bias.map(([id, bias]) => [id, Math.fround(bias)]));
   if (forbidden !== null && index < forbidden.untilIndex) for (const id of forbidden.ids) biases.set(id, -Infinity);
   for (const id of biases.keys()) if (id >= vocabSize) biases.delete(id);
+  const recent = new Map<number, number>();
+  if (penalized) for (const id of since) recent.set(id, (recent.get(id) ?? 0) + 1);
   const seen = penalized ? history.ids.length : 0;
-  if (biases.size === 0 && seen === 0 && (!penalized || pending === null)) return null;
-  let tokens = seen;
-  for (const id of biases.keys()) if (!penalized || history.placeOf(id) === null) tokens++;
-  return { row, penalized, biases, tokens };
+  const others = new Set<number>();
+  for (const id of [...biases.keys(), ...recent.keys()]) {
+    if (!penalized || history.placeOf(id) === null) others.add(id);
+  }
+  const tokens = seen + others.size;
+  if (tokens === 0 && (!penalized || pending === null)) return null;
+  return { row, penalized, biases, recent, others, tokens };
 }
 
 /** More than the tokens: one place at least stays unused. */
@@ -116,27 +127,35 @@ function place(rows: number, width: number, base: number): { readonly block: Rul
 }
 
 function write(
-  { row, penalized, biases, tokens }: Listed,
+  { row, penalized, biases, recent, others, tokens }: Listed,
   i: number,
   { words, floats, vocabSize, block: { width, at } }: RulesTarget & { readonly block: RulesBlock },
 ): void {
   const { rules, logits, pending } = row;
   const [ids, counts, bias] = [at.ids + i * width, at.counts + i * width, at.bias + i * width];
   const { history } = rules;
+  words.fill(0, ids + tokens, ids + width);
+  words.fill(UNUSED, counts + tokens, counts + width);
+  floats.fill(0, bias, bias + width);
   let next = 0;
   if (penalized) {
     words.set(history.ids, ids);
     words.set(history.counts, counts);
     next = history.ids.length;
+    for (const [id, count] of recent) {
+      const place = history.placeOf(id);
+      if (place !== null) words[counts + place] = (words[counts + place] ?? 0) + count;
+    }
+    for (const [id, value] of biases) {
+      const place = history.placeOf(id);
+      if (place !== null) floats[bias + place] = value;
+    }
   }
-  words.fill(UNSEEN, counts + next, counts + tokens);
-  words.fill(UNUSED, counts + tokens, counts + width);
-  words.fill(0, ids + tokens, ids + width);
-  floats.fill(0, bias, bias + width);
-  for (const [id, value] of biases) {
-    const listed = penalized ? history.placeOf(id) : null;
-    floats[bias + (listed ?? next)] = value;
-    if (listed === null) words[ids + next++] = id;
+  for (const id of others) {
+    words[ids + next] = id;
+    words[counts + next] = recent.get(id) ?? UNSEEN;
+    floats[bias + next] = biases.get(id) ?? 0;
+    next++;
   }
   const isPending = penalized && pending !== null;
   words[at.offset + i] = logits * vocabSize;

@@ -108,7 +108,7 @@ export class StepMemory {
   }
 
   /** The first `words` of the slot's rules to the GPU. */
-  sendRules(slot: StepSlot, words: number): void {
+  sendRules(slot: Pick<StepSlot, 'rulesPointer'>, words: number): void {
     if (words > 0) this.#cuda.toDevice(this.#rules.pointer, slot.rulesPointer, words * WORD_BYTES);
   }
 

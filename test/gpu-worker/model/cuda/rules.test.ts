@@ -6,12 +6,16 @@ import type { PlanRow } from '../../../../gpu-worker/engine/step-plan.ts';
 import { ruledRows } from '../../../../gpu-worker/model/cuda/device-rules.ts';
 import { splitIntoParts } from '../../../../gpu-worker/model/cuda/plan-inputs.ts';
 import { LIST_INPUTS, ROW_INPUTS, rulesGraph } from '../../../../gpu-worker/model/cuda/rules-graph.ts';
-import { packRules } from '../../../../gpu-worker/model/cuda/rules-inputs.ts';
+import { fitsGraph, packRules } from '../../../../gpu-worker/model/cuda/rules-inputs.ts';
 import type { RuledRow, RulesBlock } from '../../../../gpu-worker/model/cuda/rules-inputs.ts';
+import { RowSession } from '../../../../gpu-worker/model/row-session.ts';
 import { Memory } from '../../../../gpu-worker/model/runtime/memory.ts';
 import { Session } from '../../../../gpu-worker/model/runtime/session.ts';
+import { Sampler, sinceHistory } from '../../../../gpu-worker/model/sampler.ts';
+import type { DrawTarget, SamplerBackend } from '../../../../gpu-worker/model/sampler.ts';
 import { applyRules } from '../../../../gpu-worker/sample/apply-rules.ts';
 import type { LogitsRules } from '../../../../gpu-worker/sample/logits-rules.ts';
+import { Xoshiro128 } from '../../../../gpu-worker/sample/random.ts';
 import { TokenHistory } from '../../../../gpu-worker/sample/token-history.ts';
 import { NO_DRAFTS, NO_RULES } from '../../sample/reference.ts';
 import { GREEDY } from '../plans.ts';
@@ -79,6 +83,7 @@ const ruledRow = fc.record({
   }),
   prompt: fc.oneof(fc.array(ids, { maxLength: 20 }), fc.array(ids, { minLength: 80, maxLength: 200 })),
   output: fc.array(fc.oneof(ids, fc.nat(3)), { maxLength: 40 }),
+  since: fc.array(fc.oneof(ids, fc.nat(3)), { maxLength: 4 }).map((tokens) => Int32Array.from(tokens)),
   pending: fc.option(fc.oneof(ids, fc.nat(3))),
 });
 
@@ -97,17 +102,16 @@ test('any rules of any rows, the last token known or not: the logits of applyRul
       const tokens = rows.map(() => -7);
       rows.forEach((row, place) => {
         if (row === null) return;
-        const { output, prompt, pending } = row;
+        const { output, prompt, since, pending } = row;
         // As a request has it: of ids that are biased twice the last counts, in both.
         const bias = [...new Map(row.rules.bias)];
         const rules = { ...row.rules, bias, mask: null, history: new TokenHistory(prompt, output) };
-        const index = output.length + (pending === null ? 0 : 1);
+        const drafts = Int32Array.of(...since, ...(pending === null ? [] : [pending]));
+        const index = output.length + drafts.length;
         const at = expected[place];
-        if (at !== undefined) {
-          applyRules(at, rules, { index, drafts: pending === null ? NO_DRAFTS : Int32Array.of(pending) });
-        }
+        if (at !== undefined) applyRules(at, rules, { index, drafts });
         if (pending !== null) tokens[place] = pending;
-        ruled.push({ logits: place, rules, index, pending: pending === null ? null : place });
+        ruled.push({ logits: place, rules, index, since, pending: pending === null ? null : place });
       });
       const { logits: result } = changed(ruled, before, tokens);
       // + 0: a sum may turn −0 into 0.
@@ -122,7 +126,13 @@ const PENALIZED: LogitsRules = { ...NO_RULES, frequencyPenalty: 0.5, history: ne
 
 test('lists of one width run together, one place at least stays unused', () => {
   const long = { ...PENALIZED, history: new TokenHistory(Array.from({ length: 64 }, (_, id) => id)) };
-  const rows = [PENALIZED, long, PENALIZED].map((rules, i) => ({ logits: i, rules, index: 1, pending: null }));
+  const rows = [PENALIZED, long, PENALIZED].map((rules, i) => ({
+    logits: i,
+    rules,
+    index: 1,
+    since: NO_DRAFTS,
+    pending: null,
+  }));
   const { packed } = changed(rows, [flat(), flat(), flat()], [0, 0, 0]);
   expect(packed?.blocks.map((block) => [block.rows, block.width])).toEqual([
     [2, 64],
@@ -136,14 +146,16 @@ test('lists of one width run together, one place at least stays unused', () => {
 test('rows that nothing changes are not packed; neither is what is more than the words hold', () => {
   const min = { ...NO_RULES, forbidden: { ids: [2], untilIndex: 4 } };
   const idle = [NO_RULES, min, { ...PENALIZED, history: new TokenHistory() }];
-  const rows = idle.map((rules, i) => ({ logits: i, rules, index: 4, pending: null }));
+  const rows = idle.map((rules, i) => ({ logits: i, rules, index: 4, since: NO_DRAFTS, pending: null }));
   expect(changed(rows, [flat(), flat(), flat()], [0, 0, 0]).packed).toEqual({ blocks: [], end: 64 });
   // Not penalized, so no token is counted.
-  expect(changed([{ logits: 0, rules: min, index: 9, pending: 0 }], [flat()], [3]).packed?.blocks).toEqual([]);
+  expect(
+    changed([{ logits: 0, rules: min, index: 9, since: NO_DRAFTS, pending: 0 }], [flat()], [3]).packed?.blocks,
+  ).toEqual([]);
   const [few, more] = [new Int32Array(640), new Int32Array(1024)];
   const fits = (space: Int32Array<ArrayBuffer>) =>
     packRules(
-      [{ logits: 0, rules: PENALIZED, index: 1, pending: null }],
+      [{ logits: 0, rules: PENALIZED, index: 1, since: NO_DRAFTS, pending: null }],
       {
         ...{ words: space, floats: new Float32Array(space.buffer), vocabSize: VOCAB },
       },
@@ -167,9 +179,82 @@ test('of a part the rows with rules, each at its logits; a token that is only on
   const limits = { maxDraws: 8, decodesApart: true, maxExpanded: 1000, blockSize: 16 };
   const [decodes, longer] = splitIntoParts(rows, limits).map((part) => ruledRows(rows, part, new Map([[3, 42]])));
   expect(decodes).toEqual([
-    { logits: 0, rules: PENALIZED, index: 11, pending: null },
-    { logits: 1, rules: PENALIZED, index: 13, pending: 42 },
+    { logits: 0, rules: PENALIZED, index: 11, since: NO_DRAFTS, pending: null },
+    { logits: 1, rules: PENALIZED, index: 13, since: NO_DRAFTS, pending: 42 },
   ]);
   // The first of this part draws nothing, the second has no rules.
-  expect(longer).toEqual([{ logits: 1, rules: PENALIZED, index: 14, pending: null }]);
+  expect(longer).toEqual([{ logits: 1, rules: PENALIZED, index: 14, since: NO_DRAFTS, pending: null }]);
+});
+
+/** As on a GPU: rules are applied where the logits are, but for masks. */
+function graphBackend(): SamplerBackend & { readonly left: number[] } {
+  const rowAt = (index: number) => logits().subarray(index * VOCAB, (index + 1) * VOCAB);
+  const left: number[] = [];
+  return {
+    left,
+    ...{ target: 'cpu', logits: memory.pointer + BigInt(4 * WORDS), chunkRows: 4 },
+    row: rowAt,
+    changed: (index) => void left.push(index),
+    value: (index, id) => rowAt(index)[id] ?? NaN,
+    applyRules: (targets, first) => {
+      const rows: RuledRow[] = [];
+      const masked: number[] = [];
+      targets.forEach((target, i) => {
+        const { spec, drafts } = target;
+        if (spec.rules === null) return;
+        const since = sinceHistory(target);
+        if (!fitsGraph(spec.rules)) masked.push(i);
+        else
+          rows.push({ logits: first + i, rules: spec.rules, index: spec.index + drafts.length, since, pending: null });
+      });
+      for (const block of packRules(rows, { words: words(), floats: floats(), vocabSize: VOCAB }, 0)?.blocks ?? [])
+        run(block);
+      return masked;
+    },
+    open: (graph, rows) => new RowSession(graph, rows),
+    free: () => {},
+  };
+}
+
+test('a sampler whose rules are applied by the graph draws, and fails, as one that applies them itself', () => {
+  const backend = graphBackend();
+  const [ours, plain] = [backend, undefined].map((each) => {
+    const random = new Xoshiro128([1, 2, 3, 4]);
+    return new Sampler({
+      vocabSize: VOCAB,
+      maxRows: MAX_ROWS,
+      random,
+      ...(each === undefined ? {} : { backend: each }),
+    });
+  });
+  if (ours === undefined || plain === undefined) throw new Error('no samplers');
+  const everything = { ids: Array.from({ length: VOCAB }, (_, id) => id), untilIndex: 99 };
+  const mask = { allowed: () => Uint32Array.of(0b1000), accept: () => {} };
+  const penalized = { repetitionPenalty: 1.4, frequencyPenalty: 0.4, presencePenalty: 0.3, bias: [[7, 1.5]] as const };
+  const history = new TokenHistory([1, 2, 3, 290], [3, 3, 8, 21]);
+  const rules: LogitsRules = { ...NO_RULES, ...penalized, history };
+  const spec = { ...GREEDY, index: 4 };
+  const seeded = { ...spec, temperature: 0.8, topP: 0.9, seed: [5, 6] as const };
+  const drafts = Int32Array.of(8, 30);
+  const targets: DrawTarget[] = [
+    { row: 0, spec: { ...spec, rules }, drafts },
+    { row: 1, spec: { ...seeded, rules, logprobs: 3 }, drafts: NO_DRAFTS, unseen: Int32Array.of(30) },
+    { row: 2, spec: { ...seeded, rules: null }, drafts: NO_DRAFTS },
+    { row: 3, spec: { ...spec, rules: { ...NO_RULES, forbidden: everything } }, drafts: NO_DRAFTS },
+    { row: 4, spec: { ...spec, rules: { ...rules, mask } }, drafts: NO_DRAFTS },
+    { row: 5, spec: { ...seeded, rules, seed: [7, 8] }, drafts: NO_DRAFTS },
+  ];
+  for (let round = 0; round < 50; round++) {
+    for (let place = 0; place < MAX_ROWS; place++) {
+      const row = Float32Array.from({ length: VOCAB }, (_, id) => 3 * Math.sin(round * 31 + place * 7 + id * id));
+      logits().set(row, place * VOCAB);
+      plain.row(place).set(row);
+    }
+    const [a, b] = [ours.sample(targets), plain.sample(targets)];
+    expect(a).toEqual(b);
+    expect([...a.failures]).toEqual([[3, 'rules forbid every token']]);
+    expect(a.tokens[4]).toBe(3);
+  }
+  expect([...new Set(backend.left)]).toEqual([4]);
+  for (const sampler of [ours, plain]) sampler.free();
 });
