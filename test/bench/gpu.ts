@@ -17,6 +17,7 @@ const HELP = `npm run bench:gpu -- [flags]
   --batches   of the decode steps, by comma [1,16,64,256,1024]
   --graphs    CUDA graphs: true or false [true]
   --layers    of the model [32]
+  --max-num-seqs  of the engine; up to 32 it takes kernels that are best for few rows [1024]
   --only      decode, throughput, long, first or int4, by comma [all]
   --transformers         a Python with torch and transformers: its continuous batching on 1000 such requests beside ours
   --transformers-output  their tokens, fewer to be done sooner [128]
@@ -29,6 +30,7 @@ const { values } = parseArgs({
     batches: { type: 'string', default: '1,16,64,256,1024' },
     graphs: { type: 'string', default: 'true' },
     layers: { type: 'string', default: '32' },
+    'max-num-seqs': { type: 'string', default: '1024' },
     only: { type: 'string', default: 'decode,first,throughput,long,int4' },
     transformers: { type: 'string' },
     'transformers-output': { type: 'string', default: '128' },
@@ -61,7 +63,7 @@ function main(): void {
   const source = randomHalves();
   const begin = performance.now();
   const runner = openCudaRunner(config, source, {
-    ...{ maxNumSeqs: 1024, maxModelLen: 2048, maxStepTokens: 8192, kvCacheTokens: null },
+    ...{ maxNumSeqs: Number(values['max-num-seqs']), maxModelLen: 2048, maxStepTokens: 8192, kvCacheTokens: null },
     ...{ kv, ...(values.graphs === 'true' ? {} : { graphBytes: 0 }), ...rounded(values.weights) },
   });
   const openSeconds = (performance.now() - begin) / 1000;

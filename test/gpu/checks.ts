@@ -2,8 +2,9 @@
 import { readModelConfig } from '../../gpu-worker/model/config.ts';
 import type { ModelRunner } from '../../gpu-worker/engine/runner.ts';
 import type { StepResult } from '../../gpu-worker/engine/step-plan.ts';
+
 import { openCudaRunner } from '../../gpu-worker/model/cuda/open-cuda.ts';
-import { isRounded } from '../../gpu-worker/model/cuda/paged-graph.ts';
+import { FEW_ROWS, isRounded } from '../../gpu-worker/model/cuda/paged-graph.ts';
 import { chooseKvType } from '../../gpu-worker/model/cuda/kv-layout.ts';
 import type { KvCacheDtype } from '../../gpu-worker/model/device.ts';
 import type { HalfType } from '../../gpu-worker/model/weights.ts';
@@ -73,7 +74,9 @@ function open(model: GoldenModel, format: Format, graphs: boolean): ModelRunner 
   const source = openSafetensors(model.folder);
   try {
     // As long as what transformers was asked for: LongRoPE's tables depend on it.
-    const limits = { maxNumSeqs: 64, maxModelLen: longestOf(model), maxStepTokens: 4096, kvCacheTokens: 72 * 1024 };
+    const sizes = { maxModelLen: longestOf(model), maxStepTokens: 4096, kvCacheTokens: 72 * 1024 };
+    // Small engines have kernels of their own.
+    const limits = { maxNumSeqs: model.tokens.length === 0 ? FEW_ROWS : 64, ...sizes };
     const without = graphs ? {} : { graphBytes: 0 };
     return openCudaRunner(readModelConfig(model.folder), source, { ...limits, ...format, ...without });
   } finally {

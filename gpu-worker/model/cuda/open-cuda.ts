@@ -136,7 +136,7 @@ function open(config: ModelConfig, source: WeightSource, opening: Opening): Cuda
     ...{ words, maxLogits, maxDraws: maxStepTokens + maxNumSeqs, vocabSize, ruleWords: RULE_WORDS },
   });
   cleanup.push(() => memory.free());
-  const graphOptions = { config, type, kvType, blockSize, words: memory.length, maxModelLen };
+  const graphOptions = { config, type, kvType, blockSize, words: memory.length, maxModelLen, maxNumSeqs };
   const { quantized = () => null, onProgress, quantization = 'none' } = opening;
   if (opening.quantized !== undefined) chooseRoundedKernel(quantization, maxNumSeqs);
   const { weights, graph } = loadWeights(cuda, source, { ...graphOptions, onProgress, quantized });

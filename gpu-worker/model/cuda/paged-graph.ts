@@ -8,6 +8,7 @@ import type { DecoderParts, LayerInput, LayerOutput, LinearSpec } from '../graph
 import { GraphBuilder, NONE } from '../graph/graph-builder.ts';
 import type { Attribute, Value } from '../graph/graph-builder.ts';
 import { rotaryTables } from '../graph/rotary.ts';
+import { dimensionOrder, widened } from './head-order.ts';
 import { StandardParts } from '../graph/standard-parts.ts';
 import type { Rope } from '../rope-config.ts';
 import { ELEMENT_TYPES } from '../runtime/ort-api.ts';
@@ -44,7 +45,12 @@ export interface PagedGraphOptions {
   readonly words: number;
   /** Positions that the rotary tables cover. */
   readonly maxModelLen: number;
+  /** Of the largest decode step; up to `FEW_ROWS`, kernels are chosen that are best there. */
+  readonly maxNumSeqs: number;
 }
+
+export const FEW_ROWS = 32;
+const GATE_GROUPS = [256, 128, 64, 32];
 
 export interface PagedGraph {
   readonly model: Uint8Array;
@@ -149,6 +155,33 @@ class PagedParts extends StandardParts implements DecoderParts {
     return packed;
   }
 
+  /** Its sum with itself is normed: the same for four times the epsilon, by a kernel of 2 µs and not 7 (H100). */
+  override norm(input: Value, gamma: Stack): Value {
+    return this.graph.node({
+      op: 'SkipSimplifiedLayerNormalization',
+      domain: 'com.microsoft',
+      inputs: [input, input, this.gain(gamma)],
+      attributes: { epsilon: { float: 4 * this.config.normEpsilon } },
+    });
+  }
+
+  /**
+   * In one kernel for few rows: up × silu(gate) × scale ÷ √(mean(up²) + ε) over groups, where ε dwarfs the mean and the
+   * scale is its root. The product is off by mean ÷ 2³¹, less than float16's rounding as long as up stays below 700.
+   * Of 14,336 columns (H100): 1.9 µs at 1 row for 3.2 in two kernels, 2.7 for 3.6 at 16, but 6.5 for 5.6 at 64.
+   */
+  override gatedSilu(gate: Value, up: Value): Value {
+    const group = GATE_GROUPS.find((size) => this.config.intermediateSize % size === 0);
+    if (this.#options.maxNumSeqs > FEW_ROWS || group === undefined) return super.gatedSilu(gate, up);
+    const scale = this.constant(`gate_scale.${group}`, [group], () => new Float32Array(group).fill(2 ** 15));
+    return this.graph.node({
+      op: 'GatedRMSNorm',
+      domain: 'com.microsoft',
+      inputs: [up, scale, gate],
+      attributes: { epsilon: { float: 2 ** 30 } },
+    });
+  }
+
   select(value: Value): Value {
     return this.graph.node({ op: 'Gather', inputs: [value, 'rows'] });
   }
@@ -242,36 +275,4 @@ function attentionOf(config: ModelConfig, layer: number): LayerAttention {
   const attention = config.attention[layer];
   if (attention === undefined) throw new RangeError(`the model has no layer ${layer}`);
   return attention;
-}
-
-/**
- * Column of the packed projection that comes to each place. A kernel turns dimension i of a head with i + headDim / 2,
- * the model i with i + dims / 2 for the first `dims`: queries and keys in the same other order give the same products.
- */
-export function dimensionOrder(
-  { heads, kvHeads, headDim }: Pick<ModelConfig, 'heads' | 'kvHeads' | 'headDim'>,
-  dims: number,
-): readonly number[] {
-  const [half, turned] = [headDim / 2, dims / 2];
-  const head = Array.from({ length: headDim }, (_, place) => {
-    const [side, i] = [Math.floor(place / half), place % half];
-    return i < turned ? side * turned + i : dims + side * (half - turned) + (i - turned);
-  });
-  const values = Array.from({ length: kvHeads * headDim }, (_, i) => (heads + kvHeads) * headDim + i);
-  const queriesAndKeys = Array.from({ length: heads + kvHeads }, (_, i) => head.map((from) => i * headDim + from));
-  return [...queriesAndKeys.flat(), ...values];
-}
-
-/** [positions, from] → [positions, to], with cosines of 1 and sines of 0 behind. */
-function widened(
-  table: Float32Array,
-  { from, to, part }: { from: number; to: number; part: 'cos' | 'sin' },
-): Float32Array {
-  if (from === to) return table;
-  const positions = table.length / from;
-  const wide = new Float32Array(positions * to).fill(part === 'cos' ? 1 : 0);
-  for (let position = 0; position < positions; position++) {
-    wide.set(table.subarray(position * from, (position + 1) * from), position * to);
-  }
-  return wide;
 }

@@ -16,7 +16,8 @@ export interface QuantizedMatrices {
 export function quantizedMatrices(config: ModelConfig, scheme: Scheme, options: OpenWeightsOptions): QuantizedMatrices {
   const plan = new WeightPlan(scheme);
   const nowhere = { pointer: 0n, type: 'float16', shape: [1] } as const;
-  const settings = { type: 'float16', kvType: 'float16', blockSize: 16, words: 1, maxModelLen: 1 } as const;
+  const sizes = { blockSize: 16, words: 1, maxModelLen: 1, maxNumSeqs: 1 };
+  const settings = { type: 'float16', kvType: 'float16', ...sizes } as const;
   pagedGraph(
     { config, ...settings },
     {

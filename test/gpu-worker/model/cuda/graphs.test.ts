@@ -4,7 +4,8 @@ import { expect, test } from 'vitest';
 import { readModelConfig } from '../../../../gpu-worker/model/config.ts';
 import { drawGraph } from '../../../../gpu-worker/model/cuda/draw-graphs.ts';
 import { kvScaleShape } from '../../../../gpu-worker/model/cuda/kv-layout.ts';
-import { dimensionOrder, pagedGraph } from '../../../../gpu-worker/model/cuda/paged-graph.ts';
+import { dimensionOrder } from '../../../../gpu-worker/model/cuda/head-order.ts';
+import { pagedGraph } from '../../../../gpu-worker/model/cuda/paged-graph.ts';
 import type { PagedWeights } from '../../../../gpu-worker/model/cuda/paged-graph.ts';
 import { Memory } from '../../../../gpu-worker/model/runtime/memory.ts';
 import type { ElementType } from '../../../../gpu-worker/model/runtime/ort-api.ts';
@@ -32,7 +33,8 @@ function emptyWeights(type: ElementType): PagedWeights {
 test.each(MODELS)('%s: the graph is sound, what is missing here is a CUDA kernel', (name) => {
   const config = readModelConfig(fixture(name));
   for (const kvType of ['bfloat16', 'float8e4m3fn', 'int8'] as const) {
-    const options = { config, type: 'bfloat16', kvType, blockSize: 256, words: 1000, maxModelLen: 64 } as const;
+    const sizes = { blockSize: 256, words: 1000, maxModelLen: 64, maxNumSeqs: kvType === 'int8' ? 32 : 64 };
+    const options = { config, type: 'bfloat16', kvType, ...sizes } as const;
     const weights = emptyWeights('bfloat16');
     const kvScale = (...of: Parameters<typeof weights.kvScale>) => {
       return { ...weights.kvScale(...of), shape: kvScaleShape(config, kvType) };
@@ -82,7 +84,8 @@ test('with rounded layers the graph is sound as well', () => {
     };
   };
   const config = readModelConfig(fixture('millrace-mini'));
-  const options = { config, type: 'bfloat16', kvType: 'bfloat16', blockSize: 256, words: 9, maxModelLen: 64 } as const;
+  const sizes = { blockSize: 256, words: 9, maxModelLen: 64, maxNumSeqs: 1 };
+  const options = { config, type: 'bfloat16', kvType: 'bfloat16', ...sizes } as const;
   const { model, initializers } = pagedGraph(options, { ...weights, quantized });
   expect([...initializers.values()].filter(({ type }) => type === 'uint8')).toHaveLength(2 * 5 * config.layers);
   expect(() => new Session(model, { threads: 1, initializers })).toThrow(/Could not find an implementation for/);
