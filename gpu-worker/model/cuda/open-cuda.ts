@@ -122,9 +122,7 @@ function open(config: ModelConfig, source: WeightSource, opening: Opening): Cuda
   const { type: asked = 'auto' } = opening;
   const type = asked === 'auto' ? (source.storedAs ?? 'float16') : asked;
   const kvType = chooseKvType(config, {
-    choice: opening.kv ?? 'auto',
-    type,
-    computeCapability: cuda.computeCapability,
+    ...{ choice: opening.kv ?? 'auto', type, computeCapability: cuda.computeCapability },
     runningSeqs: opening.runningSeqs ?? maxNumSeqs,
   });
   const buckets: BucketLimits = { maxRows: maxNumSeqs, maxWidth: Math.ceil(maxModelLen / blockSize) };
