@@ -137,6 +137,7 @@ export function engineConfig(
     gpu: settings.integer('gpu', 0, 1023),
     dtype: settings.oneOf('dtype', DTYPES),
     kvCacheDtype: settings.oneOf('kv-cache-dtype', KV_CACHE_DTYPES),
+    graphBytes: settings.integer('cuda-graph-memory-mib', 0, 1_000_000) * 2 ** 20,
     policy: Object.freeze({
       mode: settings.oneOf('mode', ['latency', 'balanced', 'throughput']),
       prefixCaching: settings.boolean('enable-prefix-caching'),

@@ -48,6 +48,8 @@ export interface LoadOptions {
   readonly gpu?: number;
   readonly dtype?: EngineConfig['dtype'];
   readonly kvCacheDtype?: EngineConfig['kvCacheDtype'];
+  /** Of a GPU's memory set aside for CUDA graphs; 0 = none. */
+  readonly cudaGraphMemoryMib?: number;
   readonly mode?: Mode;
   /** Milliseconds between the tokens of a running stream, where the mode keeps such an objective. */
   readonly itlMs?: number;

@@ -113,6 +113,11 @@ export const ENGINE_FLAGS = {
     help: 'keys and values: auto; on a CPU float32 or int8, a quarter of the memory; on a GPU float16, fp8 or int8',
     fallback: 'auto',
   },
+  'cuda-graph-memory-mib': {
+    env: 'MILLRACE_CUDA_GRAPH_MEMORY_MIB',
+    help: 'MiB of a GPU’s memory set aside for CUDA graphs of decode steps; 0 = none, every step kernel by kernel',
+    fallback: '1024',
+  },
   threads: { env: 'MILLRACE_THREADS', help: 'threads inside the model', fallback: String(availableParallelism()) },
 } as const satisfies FlagTable;
 

@@ -42,5 +42,7 @@ export interface EngineOptions extends QuantizationOptions {
   readonly dtype?: DtypeChoice;
   /** Number format of keys and values; by default the device's own choice. */
   readonly kvCacheDtype?: KvCacheDtype;
+  /** Bytes of a GPU's memory for CUDA graphs; 0 = none. */
+  readonly graphBytes?: number;
   readonly policy: EnginePolicy;
 }

@@ -56,6 +56,8 @@ export interface OpenModelOptions extends RunnerOptions {
   readonly folder: string;
   /** By default the CPU. */
   readonly device?: DeviceChoice;
+  /** Bytes of the GPU's memory for CUDA graphs; 0 = none. */
+  readonly graphBytes?: number;
   /** Number of the GPU. */
   readonly gpu?: number;
   /** Number format of weights and activations on a GPU. */

@@ -6,14 +6,8 @@ export interface GraphUse {
   readonly largest: number;
 }
 
-/** Of a GPU's memory; a graph of a model of 32 layers has about 550 nodes. */
-const DEFAULT_BYTES = 2 ** 30;
-const DEFAULT_SHARE = 1 / 32;
-
-/** Bytes set aside for graphs unless the operator says how many. */
-export function defaultGraphBytes(totalBytes: number): number {
-  return Math.min(DEFAULT_BYTES, Math.floor(totalBytes * DEFAULT_SHARE));
-}
+/** Set aside unless somebody says how many. A graph of a model of 32 layers has about 550 nodes. */
+export const DEFAULT_GRAPH_BYTES = 2 ** 30;
 
 /** Whether one more graph fits, though it should take as much as the largest so far. */
 export function mayCapture({ bytes, largest }: GraphUse, reservedBytes: number): boolean {

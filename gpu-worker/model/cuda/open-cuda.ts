@@ -20,7 +20,7 @@ import { DeviceRules } from './device-rules.ts';
 import { deviceBackend } from './device-sampler.ts';
 import { DeviceWeights } from './device-weights.ts';
 import type { QuantizedSource } from './device-weights.ts';
-import { defaultGraphBytes, GraphMemory } from './graph-memory.ts';
+import { DEFAULT_GRAPH_BYTES, GraphMemory } from './graph-memory.ts';
 import { HostDraw } from './host-draw.ts';
 import { KvBlocks } from './kv-blocks.ts';
 import { blockBytes, blocksThatFit, blockSizeFor, chooseKvType, kvScaleShape } from './kv-layout.ts';
@@ -55,7 +55,7 @@ export interface CudaOptions {
   readonly quantized?: QuantizedSource;
   /** Names how weights are rounded, for the fingerprint. */
   readonly quantization?: string;
-  /** Bytes of its memory set aside for CUDA graphs of decode steps; 0 = none; by default by the GPU's size. */
+  /** Bytes of its memory set aside for CUDA graphs of decode steps; 0 = none; by default a gibibyte. */
   readonly graphBytes?: number;
   readonly onProgress?: (progress: { readonly bytes: number; readonly totalBytes: number }) => void;
 }
@@ -153,7 +153,7 @@ function open(config: ModelConfig, source: WeightSource, opening: Opening): Cuda
   runLargestSteps({ cuda, memory, decoder, draw, rules }, { maxNumSeqs, maxStepTokens, partLimits, buckets });
   hostDraw.warmUp(backend.chunkRows);
   const { free: freeBytes, total: totalBytes } = cuda.memory();
-  const graphBytes = opening.graphBytes ?? defaultGraphBytes(totalBytes);
+  const graphBytes = opening.graphBytes ?? DEFAULT_GRAPH_BYTES;
   const bytesPerBlock = 2 * layers * blockBytes(config, kvType, blockSize);
   const blocks = blocksThatFit({
     ...{ totalBytes, freeBytes: freeBytes - graphBytes, utilization: memoryUtilization, bytesPerBlock, blockSize },

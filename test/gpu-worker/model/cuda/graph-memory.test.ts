@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { defaultGraphBytes, GraphMemory, mayCapture } from '../../../../gpu-worker/model/cuda/graph-memory.ts';
+import { GraphMemory, mayCapture } from '../../../../gpu-worker/model/cuda/graph-memory.ts';
 
 test.each([
   ['the first graph, whatever it takes', { bytes: 0, largest: 0 }, 100, true],
@@ -9,11 +9,6 @@ test.each([
   ['what was set aside is overdrawn', { bytes: 130, largest: 130 }, 100, false],
 ])('%s', (_, use, reserved, may) => {
   expect(mayCapture(use, reserved)).toBe(may);
-});
-
-test('by default a gibibyte, on a small GPU less', () => {
-  expect(defaultGraphBytes(80 * 2 ** 30)).toBe(2 ** 30);
-  expect(defaultGraphBytes(16 * 2 ** 30)).toBe(2 ** 29);
 });
 
 test('each graph is measured once; when the reserve is used up those that are there go on, new ones are refused', () => {
