@@ -80,8 +80,14 @@ describe('rows of one step', () => {
     { slot: 3, start: 0, ids: second.prompt.slice(0, 3), draws: 2, sample: LOGPROBS },
   ];
 
-  test.each(['none', 'int8', 'int4'] as const)('give the logits and KV of steps of their own (%s)', (quantization) => {
-    const driver = open('tiny-llama', { quantization });
+  test.each([
+    ['none', 'float32'],
+    ['int8', 'float32'],
+    ['int4', 'float32'],
+    ['none', 'int8'],
+    ['int4', 'int8'],
+  ] as const)('give the logits and KV of steps of their own (weights %s, KV %s)', (quantization, kvCacheDtype) => {
+    const driver = open('tiny-llama', { quantization, kvCacheDtype });
     driver.step(prepare);
     const together = driver.run(mixed);
     const after = mixed.map(({ slot, start, ids }): RowSpec => {

@@ -1,5 +1,7 @@
+import { totalmem } from 'node:os';
 import { expect, test } from 'vitest';
 import { kvCapacityTokens } from '../../../gpu-worker/model/kv-budget.ts';
+import { openFixture } from './plans.ts';
 
 const budget = {
   slots: 4,
@@ -18,6 +20,20 @@ test.each([
   ['more than the slots hold is no use', { kvCacheTokens: 1000 }, 400],
 ])('%s', (_, change, tokens) => {
   expect(kvCapacityTokens({ ...budget, ...change })).toBe(tokens);
+});
+
+test('a runner over int8 holds four times the tokens of one over float32', () => {
+  const limits = {
+    maxNumSeqs: 2048,
+    memoryUtilization: 3e7 / Math.min(totalmem(), process.constrainedMemory() || Infinity),
+  };
+  const [float32 = NaN, int8 = NaN] = (['float32', 'int8'] as const).map((kvCacheDtype) => {
+    const runner = openFixture('tiny-llama', { ...limits, kvCacheDtype });
+    const { capacityTokens } = runner.info.kv;
+    runner.dispose();
+    return capacityTokens;
+  });
+  expect(int8 / float32).toBeCloseTo(4, 2);
 });
 
 test.each([

@@ -21,11 +21,16 @@ test('discarded memory reads as zero by whole pages, its edges keep their bytes'
   memory.free();
 });
 
-test('a drop gives the memory of its positions back', () => {
-  const config = readModelConfig(fixture('tiny-llama'));
-  const tokens = 65_536;
-  const kv = new KvSlots(config, { slots: 3, capacity: tokens });
-  const whole = tokens * kvBytesPerToken(config);
+const rounded = Float32Array.from({ length: 2 * 2 * 32 }, (_, i) => (1 + i) / 1000);
+
+test.each([
+  ['float32', null],
+  ['int8', rounded],
+] as const)('%s: a drop gives the memory of its positions back', (type, scales) => {
+  const config = { ...readModelConfig(fixture('tiny-llama')), layers: 2, kvHeads: 2, headDim: 16 };
+  const tokens = type === 'int8' ? 262_144 : 65_536;
+  const kv = new KvSlots(config, { slots: 3, capacity: tokens, scales });
+  const whole = tokens * kvBytesPerToken(config, type);
   kv.willWrite(0, 0, tokens);
   kv.wrote(0, tokens);
   const before = residentBytes();
@@ -37,6 +42,29 @@ test('a drop gives the memory of its positions back', () => {
   kv.drop({ block: 1, tokens: 0 });
   expect((residentBytes() - before) / whole).toBeCloseTo(0, 1);
   expect([...kv.used]).toEqual([tokens, 0, 0]);
+  kv.free();
+});
+
+test('an int8 cache is a quarter of a float32 one; what it holds is copied from slot to slot', () => {
+  const config = { ...readModelConfig(fixture('tiny-llama')), layers: 2, kvHeads: 2, headDim: 16 };
+  expect(kvBytesPerToken(config, 'int8') * 4).toBe(kvBytesPerToken(config));
+  const kv = new KvSlots(config, { slots: 3, capacity: 8, scales: rounded });
+  const source = Float32Array.from({ length: 2 * 8 * 16 }, (_, i) => Math.sin(i) / 100);
+  kv.round({ place: 3, slot: 0, from: 2, to: 7 }, source);
+  kv.copy({ from: 0, to: 2, tokens: 6 });
+  const copied = new Float32Array(source.length);
+  kv.expand({ place: 3, slot: 2, from: 2, to: 8 }, copied);
+  for (let i = 0; i < source.length; i++) {
+    const position = Math.floor(i / 16) % 8;
+    const channel = Math.floor(i / 128) * 16 + (i % 16);
+    const scale = rounded[3 * 32 + channel] ?? NaN;
+    const held = position >= 2 && position < 6;
+    expect(Math.abs((copied[i] ?? NaN) - (held ? (source[i] ?? NaN) : 0))).toBeLessThanOrEqual(
+      held ? scale / 2 + 1e-9 : 0,
+    );
+  }
+  expect(() => kv.floats({ place: 0, slot: 0, from: 0, to: 1 }, 0)).toThrow('no float32 at place 0');
+  expect(() => new KvSlots(config, { slots: 1, capacity: 8 }).scale(0)).toThrow('of a float32 cache');
   kv.free();
 });
 
