@@ -31,12 +31,21 @@ export interface NatsOptions {
   readonly like?: NatsServer;
 }
 
-export async function startNats({
-  onLine = () => {},
-  onProgress,
-  onChild,
-  like,
-}: NatsOptions = {}): Promise<NatsServer> {
+/** A port that was free may be somebody else's by the time that the server listens. */
+const ATTEMPTS = 3;
+
+export async function startNats(options: NatsOptions = {}): Promise<NatsServer> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await start(options);
+    } catch (error) {
+      const taken = options.like === undefined && String(error).includes('address already in use');
+      if (!taken || attempt === ATTEMPTS) throw error;
+    }
+  }
+}
+
+async function start({ onLine = () => {}, onProgress, onChild, like }: NatsOptions): Promise<NatsServer> {
   const binary = await findNatsServer(onProgress);
   const port = like === undefined ? await freePort() : Number(new URL(like.url).port);
   const wsPort = like === undefined ? await freePort() : Number(new URL(like.wsUrl).port);
