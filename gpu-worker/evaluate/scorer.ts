@@ -1,6 +1,5 @@
 /** How well a model foretells texts: its decoder over one slot, without sampler or engine. Knows no text. */
 import type { ModelConfig } from '../model/config.ts';
-import { LONG_CHUNK } from '../model/cpu-attention.ts';
 import { CpuDecoder } from '../model/cpu-decoder.ts';
 import { measureRanges } from '../model/kv-calibration.ts';
 import { int8Scales } from '../model/kv-ranges.ts';
@@ -11,7 +10,7 @@ import { Memory } from '../model/runtime/memory.ts';
 import type { WeightStore } from '../model/weight-store.ts';
 import type { ScoredText } from './scored-text.ts';
 
-/** Tokens of a run: bounds the logits, [tokens, V] float32. */
+/** Tokens of a run: bounds the logits, [tokens, V] float32. All see their keys and values as they are stored. */
 const RUN_TOKENS = 256;
 
 /** Sums over texts; perplexity is exp(loss ÷ tokens). */
@@ -32,7 +31,6 @@ export interface ScorerOptions {
 
 export class Scorer {
   readonly #vocabSize: number;
-  readonly #runTokens: number;
   readonly #decoder: CpuDecoder;
   readonly #kv: KvSlots;
   readonly #buffers: RunBuffers;
@@ -42,8 +40,6 @@ export class Scorer {
   constructor(config: ModelConfig, weights: WeightStore, { capacity, rounding = null }: ScorerOptions) {
     this.#vocabSize = config.vocabSize;
     const kvType = rounding === null ? 'float32' : 'int8';
-    // Longer runs attend to their own tokens in float32; text that is being written does not.
-    this.#runTokens = rounding === null ? RUN_TOKENS : LONG_CHUNK - 1;
     this.#decoder = new CpuDecoder(config, weights, { capacity, kvType });
     const scales =
       rounding === null ? null : int8Scales(measureRanges(config, this.#decoder, { ...rounding, capacity }));
@@ -71,8 +67,8 @@ export class Scorer {
     let loss = 0;
     // The last token foretells nothing that is known.
     const end = ids.length - 1;
-    for (let start = 0; start < end; start += this.#runTokens) {
-      const run = ids.subarray(start, Math.min(end, start + this.#runTokens));
+    for (let start = 0; start < end; start += RUN_TOKENS) {
+      const run = ids.subarray(start, Math.min(end, start + RUN_TOKENS));
       const draws = Math.min(run.length, Math.max(0, start + run.length - (given - 1)));
       this.#run(start, run, draws);
       const first = start + run.length - draws + 1;

@@ -11,12 +11,16 @@ import type { WeightStore } from './weight-store.ts';
 
 /** Parts whose bindings are kept from step to step; further parts take turns with them. */
 const KEPT_PARTS = 8;
+const LONG_CHUNK_PER_THREAD = 8;
+/** More than a row of drafts has. */
+const LEAST_LONG_CHUNK = 24;
+
 /**
  * From so many tokens on a chunk attends in float32 also where the cache is int8: ONNX Runtime's int8 kernel takes 3.3
- * times as long for 256 tokens after 1,024 (two cores), expanding and rounding a twentieth. Drafts stay with the kernel
- * that runs single tokens.
+ * times as long for 256 tokens after 1,024 (two threads; at 16 tokens 2.2 times), while expanding and rounding, which one
+ * thread does, take as long as 9 tokens. Drafts stay with the kernel that runs single tokens.
  */
-export const LONG_CHUNK = 32;
+export const longChunk = (threads: number): number => Math.max(LEAST_LONG_CHUNK, LONG_CHUNK_PER_THREAD * threads);
 
 /** B sequences in adjacent slots with S tokens each; one of B and S is 1. */
 export interface AttendedPart extends PartTensors {
@@ -34,10 +38,13 @@ export interface CpuAttentionOptions {
   readonly capacity: number;
   /** int8: for caches of either format. */
   readonly kvType: CpuKvType;
+  /** From so many tokens on a chunk attends in float32 over either; by default none does. */
+  readonly longChunk?: number;
 }
 
 export class CpuAttention {
   readonly #config: ModelConfig;
+  readonly #longChunk: number;
   /** [layers] by format: layers of one kind share a session. */
   readonly #sessions: Readonly<Record<CpuKvType, readonly Session[]>>;
   /** [KEPT_PARTS × layers] by format, made when first needed. */
@@ -47,8 +54,10 @@ export class CpuAttention {
   readonly #open: Session[] = [];
 
   /** The store must live longer. Releases what it made when it throws. */
-  constructor(config: ModelConfig, store: WeightStore, { capacity, kvType }: CpuAttentionOptions) {
+  constructor(config: ModelConfig, store: WeightStore, options: CpuAttentionOptions) {
+    const { capacity, kvType } = options;
     this.#config = config;
+    this.#longChunk = options.longChunk ?? Infinity;
     const shape = [1, config.kvHeads, capacity, config.headDim];
     const sessionsFor = (type: CpuKvType): readonly Session[] => {
       const kinds = new Map<object, Session>();
@@ -78,7 +87,7 @@ export class CpuAttention {
   /** Writes what the part's tokens attend to, and their keys and values to the cache. `at`: which part of the run. */
   attend(part: AttendedPart, kv: KvSlots, { at, layer }: { at: number; layer: number }): void {
     const binding = (type: CpuKvType): Binding => this.#bind(part, type, { at, layer });
-    if (kv.type === 'int8' && part.length >= LONG_CHUNK) {
+    if (kv.type === 'int8' && part.length >= this.#longChunk) {
       this.#attendInFloat(part, kv, { binding: binding('float32'), layer });
       return;
     }

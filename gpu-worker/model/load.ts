@@ -4,6 +4,7 @@ import { totalmem } from 'node:os';
 import type { ModelRunner } from '../engine/runner.ts';
 import { readModelConfig } from './config.ts';
 import type { ModelConfig } from './config.ts';
+import { longChunk } from './cpu-attention.ts';
 import { CpuDecoder, planWeights } from './cpu-decoder.ts';
 import { CpuRunner } from './cpu-runner.ts';
 import { kvCapacityTokens } from './kv-budget.ts';
@@ -133,7 +134,7 @@ export function createRunner(
     cleanup.push(() => store.free());
     ortLibrary().shareThreads(threads);
     const weights = keepLayers === null ? store : layerSubset(store, keepLayers);
-    const decoder = new CpuDecoder(config, weights, { capacity: maxModelLen, kvType });
+    const decoder = new CpuDecoder(config, weights, { capacity: maxModelLen, kvType, longChunk: longChunk(threads) });
     cleanup.push(() => decoder.release());
     store.settle();
     const bytesPerToken = kvBytesPerToken(config, kvType);

@@ -48,7 +48,7 @@ class Attention {
 
   constructor(config: ModelConfig) {
     this.#config = config;
-    this.#attention = new CpuAttention(config, constants, { capacity: CAPACITY, kvType: 'int8' });
+    this.#attention = new CpuAttention(config, constants, { capacity: CAPACITY, kvType: 'int8', longChunk: 32 });
     // Channels of keys differ by a factor of 8, as those of models do.
     const ranges = Float32Array.from({ length: 2 * KV_HEADS * HEAD_DIM }, (_, i) => 1.5 * gain(i));
     this.kv = new KvSlots(config, { slots: SLOTS, capacity: CAPACITY, scales: int8Scales(ranges) });

@@ -1,6 +1,7 @@
 /** Test support: a model's decoder without sampler or engine, to read logits. */
 import { readModelConfig } from '../../../gpu-worker/model/config.ts';
 import type { ModelConfig } from '../../../gpu-worker/model/config.ts';
+import { longChunk } from '../../../gpu-worker/model/cpu-attention.ts';
 import { CpuDecoder, planWeights } from '../../../gpu-worker/model/cpu-decoder.ts';
 import type { CpuKvType } from '../../../gpu-worker/model/graph/cpu-graph.ts';
 import { measureRanges } from '../../../gpu-worker/model/kv-calibration.ts';
@@ -40,7 +41,7 @@ export class LogitsRun {
     const from = { source: weights, folder, quantization, cache: null, threads: 1, onProgress: () => {} };
     this.#store = openWeights(planWeights(this.config, schemeOf({ quantization })), from);
     const { slots, capacity } = sizes;
-    this.#decoder = new CpuDecoder(this.config, this.#store, { capacity, kvType });
+    this.#decoder = new CpuDecoder(this.config, this.#store, { capacity, kvType, longChunk: longChunk(2) });
     weights.close();
     const maxTokens = slots * capacity;
     const measured = { prompts: formats.prompts ?? spreadPrompt(this.config.vocabSize), path: null, capacity };
