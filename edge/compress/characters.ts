@@ -1,4 +1,4 @@
-/** UTF-16 code units → what kind of character they are, by one table; and the hash that scanners fold words with. Knows no word. */
+/** UTF-16 code units → what kind of character they are, by one table; and words → numbers. Knows no word list. */
 
 export const OTHER = 0;
 export const BLANK = 1;
@@ -59,14 +59,18 @@ export function isLetter(kind: number): boolean {
 
 /** Words are cut to so many characters: inflected forms fall together, in most languages. */
 export const STEM_CHARS = 6;
+const MIXER = 0x9e3779b1;
 
-/** Letters that differ by case alone fold alike (in ASCII, Latin-1 and most of Cyrillic). */
-export function foldHash(hash: number, code: number): number {
-  return (Math.imul(hash, 31) + (code | 0x20)) | 0;
+/** A number for a word's first STEM_CHARS, never 0: that of no other word if all are ASCII letters, whose case is lost. */
+export function stemOf(word: string): number {
+  let stem = 0;
+  const end = Math.min(word.length, STEM_CHARS);
+  for (let i = 0; i < end; i++) stem = foldStem(stem, word.charCodeAt(i));
+  return stem || 1;
 }
 
-export function hashOf(word: string): number {
-  let hash = 0;
-  for (let i = 0; i < word.length; i++) hash = foldHash(hash, word.charCodeAt(i));
-  return hash;
+/** Five bits for a letter; other characters are mixed in, case lost in Latin-1 and most of Cyrillic. */
+export function foldStem(stem: number, code: number): number {
+  const folded = (stem << 5) ^ (code & 0x1f);
+  return (code & ~0x3f) === 0x40 ? folded : folded ^ Math.imul(code | 0x20, MIXER);
 }

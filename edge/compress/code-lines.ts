@@ -172,7 +172,8 @@ function mayBeginLikeCode(
 ): boolean {
   if ((marks & BEGIN_MARK) !== 0) return true;
   if (end > first && LAST_MARKS[text.charCodeAt(end - 1)] === SIGN_MARK) return true;
-  const [one, other] = [text.charCodeAt(first), first + 1 < text.length ? text.charCodeAt(first + 1) : 0];
+  const one = text.charCodeAt(first);
+  const other = first + 1 < text.length ? text.charCodeAt(first + 1) : 0;
   if (one >= 0x80 || FIRST_PAIRS[one * 0x80 + Math.min(other, 0x7f)] !== 1) return false;
   FIRST_TOKEN.lastIndex = first;
   return FIRST_TOKEN.test(text);

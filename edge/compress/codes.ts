@@ -8,6 +8,13 @@ const BYTES_PER_CHAR = 3;
 /** What an encoder writes for half a pair. */
 const REPLACEMENT = 0xfffd;
 
+/** A line, and where in `codes` it begins; after it stands a character that belongs to no word of it. */
+export interface CodedLine {
+  readonly line: string;
+  readonly codes: Uint16Array;
+  readonly base: number;
+}
+
 /** Memory that each text uses again. */
 export class CodeBuffer {
   #codes = new Uint16Array(MIN_CHARS);

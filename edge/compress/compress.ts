@@ -99,7 +99,9 @@ class Compressor {
     const asked = isWanted ? (question ?? this.#lastQuestion()) : null;
     const isFixed = (i: number) => flags[replaced.origins[i] ?? i] === true || replaced.sources.has(i);
     const shortened =
-      asked === null ? null : shorten(replaced.units, { question: asked, rate: this.#options.rate, isFixed });
+      asked === null
+        ? null
+        : shorten(replaced.units, read.codes, { question: asked, rate: this.#options.rate, isFixed });
     if (shortened === null) {
       this.#repeats.commit();
       return lossless;
@@ -121,7 +123,9 @@ class Compressor {
 
   /** Lines that equal lines above only since both are shortened become references as well. */
   #withoutNewRepeats(references: number, { units, droppedSentences }: Shortened): Outcome {
-    const shortened = readText(joinUnits(units));
+    const content = joinUnits(units);
+    if (this.#repeats.addIfNew(content)) return { content, references, droppedSentences };
+    const shortened = readText(content);
     const { flags } = ownWords(shortened.units);
     const replaced = this.#repeats.replace(shortened, (i) => flags[i] === true);
     this.#repeats.commit();

@@ -1,7 +1,14 @@
 /** 32-bit hashes → small numbers, in order of first sight. Knows not what is hashed. */
 
-export const UNKNOWN = -1;
 const MIN_SLOTS = 1 << 10;
+
+/**
+ * Of a table's slots (Dietzfelbinger et al. 1997, multiply-shift): nobody can choose hashes that fall together. Nothing
+ * but time depends on it.
+ */
+export function randomMultiplier(): number {
+  return (Math.random() * 2 ** 32) | 1;
+}
 
 /** Open addressing; at most half of the slots are taken. Ids go out newest first, so that no search path breaks. */
 export class HashIds {
@@ -9,12 +16,13 @@ export class HashIds {
   /** Id + 1; 0 = free. */
   #slots = new Int32Array(MIN_SLOTS);
   #hashes = new Int32Array(MIN_SLOTS / 2);
-  /** Nobody can choose hashes that fall together. No id depends on it. */
-  readonly #seed = (Math.random() * 2 ** 32) | 0;
+  #shift = 32 - Math.log2(MIN_SLOTS);
+  readonly #multiplier = randomMultiplier();
 
-  /** UNKNOWN if `add` never had it. */
-  find(hash: number): number {
-    return (this.#slots[this.#slotOf(hash)] ?? 0) - 1;
+  /** null if `add` never had it. */
+  find(hash: number): number | null {
+    const known = this.#slots[this.#slotOf(hash)] ?? 0;
+    return known === 0 ? null : known - 1;
   }
 
   /** Known or new: then the size before. */
@@ -41,6 +49,7 @@ export class HashIds {
     hashes.set(this.#hashes);
     this.#hashes = hashes;
     this.#slots = new Int32Array(2 * this.#slots.length);
+    this.#shift--;
     for (let id = 0; id < this.size; id++) this.#slots[this.#slotOf(hashes[id] ?? 0)] = id + 1;
   }
 
@@ -49,10 +58,10 @@ export class HashIds {
     const slots = this.#slots;
     const hashes = this.#hashes;
     const mask = slots.length - 1;
-    const mixed = Math.imul(hash ^ this.#seed ^ (hash >>> 15), 0x45d9f3b);
-    for (let slot = (mixed ^ (mixed >>> 16)) & mask; ; slot = (slot + 1) & mask) {
-      const id = slots[slot] ?? 0;
-      if (id === 0 || hashes[id - 1] === hash) return slot;
+    let slot = Math.imul(hash, this.#multiplier) >>> this.#shift;
+    for (let id = slots[slot] ?? 0; id !== 0 && hashes[id - 1] !== hash; id = slots[slot] ?? 0) {
+      slot = (slot + 1) & mask;
     }
+    return slot;
   }
 }

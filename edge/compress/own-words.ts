@@ -34,7 +34,9 @@ const QUESTION_MARKS = /[?？؟]/;
 export function ownWords(units: readonly Unit[]): OwnWords {
   const flags: boolean[] = [];
   const isContext: boolean[] = [];
-  let [firstText, firstContext, closed] = [-1, -1, -1];
+  let firstText = -1;
+  let firstContext = -1;
+  let closed = -1;
   for (let i = 0; i < units.length; i++) {
     const unit = units[i];
     if (unit === undefined) break;

@@ -3,9 +3,8 @@ import {
   BLANK,
   DIGIT,
   ENDING,
-  foldHash,
+  foldStem,
   HANGUL,
-  hashOf,
   IDEOGRAPH,
   isLetter,
   JOINT,
@@ -14,9 +13,20 @@ import {
   LOWER,
   OTHER,
   STEM_CHARS,
+  stemOf,
   UPPER,
 } from './characters.ts';
-import { MEASURES, NEGATIONS, NEGATIVE_PARTS, NUMBER_WORDS, WordFilter } from './words.ts';
+import { CodeBuffer, type CodedLine } from './codes.ts';
+import {
+  ADDRESS_WORDS,
+  IMPERATIVES,
+  MEASURES,
+  NEGATIONS,
+  NEGATIVE_PARTS,
+  NUMBER_WORDS,
+  STOP_WORDS,
+  WordNotes,
+} from './words.ts';
 
 export type ProseKind = 'inline code' | 'quote' | 'url' | 'identifier' | 'number' | 'negation';
 
@@ -27,10 +37,43 @@ export interface ProseSpan {
   readonly end: number;
 }
 
-/** Where words begin in their line, and the hashes of their first STEM_CHARS. */
-export interface Words {
-  readonly starts: number[];
-  readonly stems: number[];
+/** What may be said of a word: it is not from ASCII letters alone, or it is perhaps one of these. */
+export const [ODD, ADDRESS_NOTE, IMPERATIVE_NOTE] = [1, 2, 4];
+const [LISTED, STOP] = [8, 16];
+const NOTES = new WordNotes([
+  [LISTED, NEGATIONS],
+  [LISTED, NUMBER_WORDS],
+  [ADDRESS_NOTE, ADDRESS_WORDS],
+  [IMPERATIVE_NOTE, IMPERATIVES],
+  // Longer ones could be others' stems.
+  [STOP, [...STOP_WORDS].filter((word) => word.length < STEM_CHARS)],
+]);
+
+/** Words of one line after another, in columns. */
+export class Words {
+  /** Where each begins in its line. */
+  starts = new Int32Array(1 << 10);
+  /** 0 for a stop word. */
+  stems = new Int32Array(1 << 10);
+  notes = new Uint8Array(1 << 10);
+  size = 0;
+
+  /** Room for so many more. */
+  reserve(count: number): void {
+    if (this.size + count <= this.notes.length) return;
+    const { starts, stems, notes } = this;
+    const length = 2 * (this.size + count);
+    [this.starts, this.stems, this.notes] = [new Int32Array(length), new Int32Array(length), new Uint8Array(length)];
+    this.starts.set(starts);
+    this.stems.set(stems);
+    this.notes.set(notes);
+  }
+
+  push(start: number, stem: number, note: number): void {
+    this.starts[this.size] = start;
+    this.stems[this.size] = stem;
+    this.notes[this.size++] = note;
+  }
 }
 
 const CLOSERS: Readonly<Record<string, string>> = {
@@ -38,72 +81,63 @@ const CLOSERS: Readonly<Record<string, string>> = {
 };
 /** Formulas and code outside any mark. */
 const SYMBOLS = '=<>{}|\\^~';
-/** Characters that may begin a span, beside digits and letters. */
-const OPENERS = new Uint8Array(0x10000);
-for (const opener of ['`', "'", ...SYMBOLS, ...Object.keys(CLOSERS)]) OPENERS[opener.charCodeAt(0)] = 1;
+const MARKS = ['`', "'", ...SYMBOLS, ...Object.keys(CLOSERS)].map((mark) => mark.charCodeAt(0));
+/** What scanning must know of a character, as bits: SKIPPED ones begin neither a word nor a span. */
+const [SKIPPED, CASED, SMALL, OVER, DOTTED, LETTER] = [1, 2, 4, 8, 16, 32];
+const SHAPES = new Uint8Array(0x10000);
+for (let code = 0; code < SHAPES.length; code++) {
+  const kind = kindOf(code);
+  const isMark = MARKS.includes(code);
+  if ([OTHER, BLANK, ENDING, JOINT].includes(kind) && !isMark) SHAPES[code] = SKIPPED;
+  if (kind === LOWER || kind === UPPER) SHAPES[code] = CASED;
+  if (kind === LOWER) SHAPES[code] = CASED | SMALL;
+  if (isLetter(kind)) SHAPES[code] = (SHAPES[code] ?? 0) | LETTER;
+  if (kind === BLANK || kind === OTHER) SHAPES[code] = (SHAPES[code] ?? 0) | OVER;
+  if (kind === ENDING) SHAPES[code] = (SHAPES[code] ?? 0) | DOTTED;
+}
 const SIGNS = '+-−±≈≤≥$€£¥#';
-const LISTED = new WordFilter([NEGATIONS, NUMBER_WORDS]);
 const IDENTIFIER_MIN_CHARS = 5;
 
-/** Code units of the line that is read now and a zero: strings are slow to read one by one. */
-let codes = new Uint16Array(4096);
-let bytes = new Uint8Array(4096);
-const encoder = new TextEncoder();
-/** Shorter lines are sooner read than encoded. */
-const MIN_ENCODED_CHARS = 48;
+/** Here, since the loop below is hot. */
+const STEM_LENGTH = STEM_CHARS;
+const buffer = new CodeBuffer();
+const unread = new Words();
 
-/** Into `bytes`: all of it, in as many bytes as units. */
-function isEncodedAsIs(line: string): boolean {
-  const { read, written } = encoder.encodeInto(line, bytes);
-  return read === line.length && written === read;
+/** In order, none within another. A quote or a backtick that is never closed protects the rest of the line. */
+export function proseSpans(line: string): readonly ProseSpan[] {
+  unread.size = 0;
+  return scanProse({ line, codes: buffer.load(line), base: 0 }, unread);
 }
 
-function load(line: string): Uint16Array {
-  const { length } = line;
-  if (length >= codes.length) [codes, bytes] = [new Uint16Array(2 * length), new Uint8Array(2 * length)];
-  const loaded = codes;
-  if (length >= MIN_ENCODED_CHARS && isEncodedAsIs(line)) {
-    loaded.set(bytes.subarray(0, length));
-  } else {
-    for (let i = 0; i < length; i++) loaded[i] = line.charCodeAt(i);
-  }
-  loaded[length] = 0;
-  return loaded;
-}
-
-/**
- * In order, none within another. A quote or a backtick that is never closed protects the rest of the line. `words` gets
- * each word outside quotes, URLs and code.
- */
-export function proseSpans(line: string, words: Words = { starts: [], stems: [] }): readonly ProseSpan[] {
+/** As `proseSpans`; `words` gets each word outside quotes, URLs and code. */
+export function scanProse({ line, codes, base }: CodedLine, words: Words): readonly ProseSpan[] {
   const spans: ProseSpan[] = [];
-  const loaded = load(line);
+  const shapes = SHAPES;
+  const { length } = line;
+  words.reserve(length);
   let noSingleClose = false;
-  for (let at = 0; at < line.length;) {
-    const code = loaded[at] ?? 0;
-    const kind = kindOf(code);
-    if (kind === BLANK || ((kind === OTHER || kind === ENDING || kind === JOINT) && OPENERS[code] === 0)) {
+  for (let at = 0; at < length;) {
+    const code = codes[base + at] ?? 0;
+    if (((shapes[code] ?? 0) & SKIPPED) !== 0) {
       at++;
       continue;
     }
-    const plainEnd = plainWordEnd(loaded, at, words);
-    if (plainEnd !== null) {
+    const plainEnd = plainWordEnd(codes, base + at, words) - base;
+    if (plainEnd > at) {
+      words.starts[words.size - 1] = at;
       at = plainEnd;
       continue;
     }
+    const kind = kindOf(code);
     let span: ProseSpan | null;
     if (kind === DIGIT) span = numberAt(line, at, spans.at(-1)?.end ?? 0);
     else if (kind === IDEOGRAPH && CLOSERS[line[at] ?? ''] === undefined) {
-      words.starts.push(at);
-      words.stems.push(foldHash(0, line.charCodeAt(at)));
+      words.push(at, foldStem(0, code) || 1, ODD);
       span = negativePartAt(line, at);
     } else if (isLetter(kind)) {
       const word = wordAt(line, at);
       if (word.kind !== null) spans.push(spanOf(word.kind, at, word.end));
-      if (word.kind !== 'url') {
-        words.starts.push(at);
-        words.stems.push(hashOf(line.slice(at, Math.min(word.end, at + STEM_CHARS))));
-      }
+      if (word.kind !== 'url') words.push(at, stemUnlessStop(line.slice(at, Math.min(word.end, at + STEM_CHARS))), ODD);
       at = word.end;
       continue;
     } else if (line[at] === '`') span = inlineCodeAt(line, at);
@@ -121,29 +155,41 @@ function spanOf(kind: ProseKind, start: number, end: number): ProseSpan {
   return { kind, start, end };
 }
 
-/** One past a word of letters that needs no second look: nearly all are such. null: it does, or it is no word. */
-function plainWordEnd(loaded: Uint16Array, at: number, { starts, stems }: Words): number | null {
-  let end = at;
-  let hash = 0;
+function stemUnlessStop(word: string): number {
+  const stem = stemOf(word);
+  return (NOTES.of(stem) & STOP) === 0 ? stem : 0;
+}
+
+/**
+ * One past a word that needs no second look, which nearly all are: a letter and others in lower case. Pushes it but for
+ * its start. Else `from`.
+ */
+function plainWordEnd(codes: Uint16Array, from: number, words: Words): number {
+  const shapes = SHAPES;
+  let at = from;
+  let code = codes[at] ?? 0;
+  let shape = shapes[code] ?? 0;
+  if ((shape & CASED) === 0) return from;
   let stem = 0;
-  let before: number = UPPER;
-  // The zero after the line ends its last word.
-  for (; ; end++) {
-    const code = loaded[end] ?? 0;
-    const kind = kindOf(code);
-    if (kind !== LOWER && (kind !== UPPER || before !== UPPER)) {
-      const isOver = kind === BLANK || kind === OTHER || (kind === ENDING && !isLetter(kindOf(loaded[end + 1] ?? 0)));
-      if (!isOver) return null;
-      break;
-    }
-    before = kind;
-    hash = foldHash(hash, code);
-    if (end - at < STEM_CHARS) stem = hash;
+  let all = 0;
+  do {
+    if (at - from < STEM_LENGTH) stem = (stem << 5) | (code & 0x1f);
+    all |= code;
+    code = codes[++at] ?? 0;
+    shape = shapes[code] ?? 0;
+  } while ((shape & SMALL) !== 0);
+  if ((shape & OVER) === 0) {
+    if ((shape & DOTTED) === 0 || ((shapes[codes[at + 1] ?? 0] ?? 0) & LETTER) !== 0) return from;
   }
-  if (end === at || LISTED.mayHold(hash)) return null;
-  starts.push(at);
-  stems.push(stem);
-  return end;
+  if (all >= 0x80) {
+    stem = 0;
+    for (let i = from; i < at && i - from < STEM_LENGTH; i++) stem = foldStem(stem, codes[i] ?? 0);
+    stem ||= 1;
+  }
+  const note = NOTES.of(stem);
+  if ((note & LISTED) !== 0) return from;
+  words.push(0, (note & STOP) === 0 ? stem : 0, all < 0x80 ? note : ODD);
+  return at;
 }
 
 function negativePartAt(line: string, at: number): ProseSpan | null {
@@ -218,10 +264,8 @@ function wordAt(line: string, at: number): { readonly end: number; readonly kind
     } else if (now === UPPER && before === LOWER) kind ??= 'identifier';
     before = now;
   }
-  const word = line
-    .slice(at, Math.min(end, at + 32))
-    .toLowerCase()
-    .replaceAll('’', "'");
+  const lower = line.slice(at, Math.min(end, at + 32)).toLowerCase();
+  const word = lower.includes('’') ? lower.replaceAll('’', "'") : lower;
   if (word.startsWith('www.')) return { end: urlEnd(line, end), kind: 'url' };
   if (kind === 'identifier' && end - at < IDENTIFIER_MIN_CHARS) kind = null;
   if (NUMBER_WORDS.has(word)) kind ??= 'number';

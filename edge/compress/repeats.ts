@@ -41,6 +41,8 @@ export class RepeatIndex {
   readonly #firsts: number[] = [];
   /** Quotes of earlier messages that this one made ambiguous, and where they stood. */
   readonly #spoilt: number[] = [];
+  /** Lines of this message that stand above already: where, and where again. */
+  readonly #met: number[] = [];
   #messageStart = 0;
   #quotesBefore = 0;
 
@@ -48,6 +50,29 @@ export class RepeatIndex {
   add(content: string): void {
     this.#pushLines(content, buffer.load(content), 0);
     this.commit();
+  }
+
+  /** As `add`. false: `replace` may find repeats in it, and nothing is taken in. */
+  addIfNew(content: string): boolean {
+    this.#pushLines(content, buffer.load(content), 0);
+    let isNew = true;
+    for (let i = 0; i < this.#met.length && isNew; i += 2) {
+      isNew = !this.#areEqual(this.#met[i] ?? 0, this.#met[i + 1] ?? 0);
+    }
+    if (isNew) this.commit();
+    else this.rollBack();
+    return isNew;
+  }
+
+  /** Lines from both places on, for as long as a reference stands for. */
+  #areEqual(above: number, at: number): boolean {
+    let chars = 0;
+    for (let k = 0; chars < MIN_REPEAT_CHARS; k++) {
+      const line = this.#lineAt(at + k);
+      if (line === null || at + k >= this.#texts.length || this.#lineAt(above + k) !== line) return false;
+      chars += line === '' ? 0 : line.length + 1;
+    }
+    return true;
   }
 
   /** Runs of whole lines that stand above already become references; `isFixed` units stay. Takes the result in. */
@@ -91,6 +116,7 @@ export class RepeatIndex {
     this.#starts.push(0);
     this.#ends.push(0);
     this.#spoilt.length = 0;
+    this.#met.length = 0;
     this.#messageStart = this.#texts.length;
     this.#quotesBefore = this.#quotes.size;
   }
@@ -99,6 +125,7 @@ export class RepeatIndex {
   rollBack(): void {
     for (let i = 0; i < this.#spoilt.length; i += 2) this.#firsts[this.#spoilt[i] ?? 0] = this.#spoilt[i + 1] ?? 0;
     this.#spoilt.length = 0;
+    this.#met.length = 0;
     this.#quotes.shrink(this.#quotesBefore);
     for (const lines of [this.#texts, this.#starts, this.#ends]) lines.length = this.#messageStart;
   }
@@ -132,13 +159,19 @@ export class RepeatIndex {
       return;
     }
     const first = this.#firsts[id] ?? AMBIGUOUS;
-    if (first === AMBIGUOUS || this.#lineAt(first) === this.#lineAt(at)) return;
+    if (first === AMBIGUOUS) return;
+    if (this.#lineAt(first) === this.#lineAt(at)) {
+      this.#met.push(first, at);
+      return;
+    }
     if (id < this.#quotesBefore) this.#spoilt.push(id, first);
     this.#firsts[id] = AMBIGUOUS;
   }
 
   #lineAt(at: number): string | null {
-    const [text, start, end] = [this.#texts[at] ?? null, this.#starts[at] ?? 0, this.#ends[at] ?? 0];
+    const text = this.#texts[at] ?? null;
+    const start = this.#starts[at] ?? 0;
+    const end = this.#ends[at] ?? 0;
     return text === null || (start === 0 && end === text.length) ? text : text.slice(start, end);
   }
 
@@ -149,11 +182,12 @@ export class RepeatIndex {
     { hash, isFree }: { readonly hash: number; readonly isFree: (index: number) => boolean },
   ): { readonly at: number; readonly count: number } | null {
     const id = this.#quotes.find(hash);
-    if (id < 0) return null;
+    if (id === null) return null;
     const first = units[i]?.text ?? '';
     const at = this.#firsts[id] ?? AMBIGUOUS;
     if (at === AMBIGUOUS || this.#lineAt(at) !== first || !isFree(i)) return null;
-    let [count, chars] = [1, first.length];
+    let count = 1;
+    let chars = first.length;
     for (let k = 1; at + k < this.#texts.length && isFree(i + k); k++) {
       const text = units[i + k]?.text ?? '';
       if (this.#lineAt(at + k) !== text) break;

@@ -1,5 +1,7 @@
 /** A line of prose → its sentences, as offsets. Knows no scores. */
-import { BLANK, ENDING, IDEOGRAPH, kindAt } from './characters.ts';
+import { BLANK, ENDING, foldStem, IDEOGRAPH, isLetter, kindOf, LOWER, STEM_CHARS } from './characters.ts';
+import { CodeBuffer, type CodedLine } from './codes.ts';
+import { WordNotes } from './words.ts';
 
 export interface Sentence {
   readonly start: number;
@@ -9,55 +11,98 @@ export interface Sentence {
   readonly isComplete: boolean;
 }
 
-const ENDINGS = /[.!?؟۔।。！？]/g;
-const WIDE_ENDS = '。！？';
-const CLOSERS = '"”’\'»)]*_';
+/** What must be known of a character, as bits. */
+const [MARK, WIDE, CLOSER, SPACE, WORDLESS, LATIN, SMALL] = [1, 2, 4, 8, 16, 32, 64];
+const SHAPES = new Uint8Array(0x10000);
+for (let code = 0; code < SHAPES.length; code++) {
+  const kind = kindOf(code);
+  if (kind === ENDING) SHAPES[code] = '。！？'.includes(String.fromCharCode(code)) ? MARK | WIDE : MARK;
+  if (kind === BLANK) SHAPES[code] = SPACE;
+  if (kind === IDEOGRAPH) SHAPES[code] = WORDLESS;
+  if (code < 0x80 && isLetter(kind)) SHAPES[code] = kind === LOWER ? LATIN | SMALL : LATIN;
+}
+for (const closer of '"”’\'»)]*_') SHAPES[closer.charCodeAt(0)] = CLOSER;
+const DOT = 0x2e;
 const LETTER_BEFORE = /(?:^|[^\p{L}])\p{L}$/u;
-const ABBREVIATION =
-  /(?:^|[^a-z])(?:mr|mrs|ms|dr|prof|st|vs|etc|approx|fig|no|vol|inc|ltd|jr|sr|dept|est|ca|cf|al|bzw|ggf)$/i;
+/** No longer than a stem. */
+const ABBREVIATIONS = new WordNotes([
+  [1, 'mr mrs ms dr prof st vs etc approx fig no vol inc ltd jr sr dept est ca cf al bzw ggf'.split(' ')],
+]);
+
+const buffer = new CodeBuffer();
 
 /** In order; together they hold all of `line` but the blanks between them. */
 export function sentencesOf(line: string): readonly Sentence[] {
   const sentences: Sentence[] = [];
-  let start = skipBlanks(line, 0);
-  ENDINGS.lastIndex = 0;
-  while (ENDINGS.test(line)) {
-    const index = ENDINGS.lastIndex - 1;
-    if (kindAt(line, index - 1) === ENDING) continue;
-    const end = index < start ? null : sentenceEnd(line, index);
-    if (end === null) continue;
-    sentences.push({ start, end, isComplete: true });
-    start = skipBlanks(line, end);
+  const columns = splitSentences({ line, codes: buffer.load(line), base: 0 });
+  for (let i = 0; i < columns.length; i += 3) {
+    sentences.push({ start: columns[i] ?? 0, end: columns[i + 1] ?? 0, isComplete: columns[i + 2] === 1 });
   }
-  let end = line.length;
-  while (end > start && isBlank(line, end - 1)) end--;
-  if (end > start) sentences.push({ start, end, isComplete: false });
   return sentences;
 }
 
-/** One past the sentence whose ending mark is at `at`; null if none ends there. */
-function sentenceEnd(line: string, at: number): number | null {
-  const mark = line[at] ?? '';
+/** As `sentencesOf`, but flat: start, end and 1 if it is complete, sentence after sentence. */
+export function splitSentences(coded: CodedLine): readonly number[] {
+  const columns: number[] = [];
+  const { codes, base } = coded;
+  const limit = base + coded.line.length;
+  const shapes = SHAPES;
+  let start = skipBlanks(codes, base, limit);
+  for (let at = start; at < limit; at++) {
+    if (((shapes[codes[at] ?? 0] ?? 0) & MARK) === 0) continue;
+    if (at > base && has(codes[at - 1], MARK)) continue;
+    const end = sentenceEnd(coded, at);
+    if (end === at) continue;
+    columns.push(start - base, end - base, 1);
+    start = skipBlanks(codes, end, limit);
+    at = start - 1;
+  }
+  let end = limit;
+  while (end > start && has(codes[end - 1], SPACE)) end--;
+  if (end > start) columns.push(start - base, end - base, 0);
+  return columns;
+}
+
+/** One past the sentence whose ending mark is at `at`; `at` if none ends there. */
+function sentenceEnd(coded: CodedLine, at: number): number {
+  const { codes } = coded;
+  const limit = coded.base + coded.line.length;
   let end = at + 1;
-  while (kindAt(line, end) === ENDING || (end < line.length && CLOSERS.includes(line[end] ?? ''))) end++;
-  if (end === line.length || WIDE_ENDS.includes(mark)) return end;
-  if (!isBlank(line, end)) return kindAt(line, end) === IDEOGRAPH ? end : null;
-  const next = line[skipBlanks(line, end)] ?? '';
-  if (mark === '.' && (next !== next.toUpperCase() || isAbbreviation(line, at))) return null;
-  return end;
+  while (end < limit && has(codes[end], MARK | CLOSER)) end++;
+  if (end === limit || has(codes[at], WIDE)) return end;
+  if (!has(codes[end], SPACE)) return has(codes[end], WORDLESS) ? end : at;
+  if (codes[at] !== DOT) return end;
+  const next = skipBlanks(codes, end, limit);
+  return (next < limit && isLowerCase(codes[next] ?? 0)) || isAbbreviation(coded, at) ? at : end;
 }
 
-function isAbbreviation(line: string, dot: number): boolean {
-  const before = line.slice(Math.max(0, dot - 8), dot);
-  return LETTER_BEFORE.test(before) || ABBREVIATION.test(before);
+function isLowerCase(code: number): boolean {
+  if (code < 0x80) return has(code, SMALL);
+  const character = String.fromCharCode(code);
+  return character !== character.toUpperCase();
 }
 
-function skipBlanks(line: string, from: number): number {
+/** What stands before a dot is a letter alone, or a known abbreviation. */
+function isAbbreviation({ line, codes, base }: CodedLine, dot: number): boolean {
+  const least = Math.max(base, dot - STEM_CHARS - 1);
+  let from = dot;
+  while (from > least && has(codes[from - 1], LATIN)) from--;
+  if (dot - from > STEM_CHARS) return false;
+  if (dot - from <= 1) {
+    const before = from > base ? (codes[from - 1] ?? 0) : 0;
+    return before < 0x80 ? from < dot : LETTER_BEFORE.test(line.slice(Math.max(0, dot - base - 4), dot - base));
+  }
+  let stem = 0;
+  for (let at = from; at < dot; at++) stem = foldStem(stem, codes[at] ?? 0);
+  return ABBREVIATIONS.of(stem) !== 0;
+}
+
+function skipBlanks(codes: Uint16Array, from: number, limit: number): number {
   let at = from;
-  while (at < line.length && isBlank(line, at)) at++;
+  while (at < limit && has(codes[at], SPACE)) at++;
   return at;
 }
 
-function isBlank(line: string, at: number): boolean {
-  return kindAt(line, at) === BLANK;
+function has(code: number | undefined, shape: number): boolean {
+  return ((SHAPES[code ?? 0] ?? 0) & shape) !== 0;
 }

@@ -1,8 +1,11 @@
 /** Lossy: drops the sentences of a message's context that say least about its question. Knows no conversation. */
-import { proseSpans, type Words } from './prose-spans.ts';
-import { rankPassages, type Passages } from './rank.ts';
+import type { CodedLine } from './codes.ts';
+import { IntList } from './int-list.ts';
+import { LeastFirst } from './least-first.ts';
+import { ADDRESS_NOTE, IMPERATIVE_NOTE, ODD, scanProse, Words } from './prose-spans.ts';
+import { rankPassages } from './rank.ts';
 import type { Written } from './repeats.ts';
-import { sentencesOf, type Sentence } from './sentences.ts';
+import { splitSentences } from './sentences.ts';
 import { ADDRESS, IMPERATIVES } from './words.ts';
 
 export interface Brief {
@@ -21,122 +24,170 @@ export interface Shortened {
 /** Stands for each run of dropped sentences, with blanks or line ends around it. */
 const GAP = '…';
 const STANDS_ALONE = /(?:^|\s)…(?:\s|$)/;
-const ENDS_IN_GAP = /(?:^|\s)…$/;
 /** Shorter sentences hardly save more than a gap costs. */
 const MIN_SENTENCE_CHARS = 24;
 /** With fewer sentences to choose from, nothing is dropped. */
 const MIN_SENTENCES = 4;
-const QUESTION = /[?？؟]/;
+const QUESTION_MARKS = [...'?？؟'].map((mark) => mark.charCodeAt(0));
 /** Of the first word in Latin letters. */
 const BEGINS_IMPERATIVE = new RegExp(`^[^a-z]*(?:${[...IMPERATIVES].join('|')})(?![a-z])`, 'i');
 
+const UNCERTAIN = ODD | ADDRESS_NOTE;
+
 /** A text with a gap, ours or not, is not shortened (again). */
 export function holdsGap(text: string): boolean {
-  return STANDS_ALONE.test(text);
+  return text.includes(GAP) && STANDS_ALONE.test(text);
 }
 
-interface Candidate extends Sentence {
-  readonly unit: number;
-  readonly isDroppable: boolean;
+type Range = readonly [start: number, end: number];
+
+/** Sentences of the units that may be shortened, in columns, and their words. */
+class Candidates {
+  readonly words = new Words();
+  readonly units = new IntList();
+  readonly starts = new IntList();
+  readonly ends = new IntList();
+  /** Where each one's words end. */
+  readonly wordEnds = new IntList();
+  /** Indices of those that may go. */
+  readonly droppable = new IntList();
+  droppableChars = 0;
+
+  clear(): void {
+    this.words.size = 0;
+    for (const list of [this.units, this.starts, this.ends, this.wordEnds, this.droppable]) list.size = 0;
+    this.droppableChars = 0;
+  }
+
+  add(coded: CodedLine, unit: number): void {
+    const { words } = this;
+    let span = 0;
+    let word = words.size;
+    const spans = scanProse(coded, words);
+    const columns = splitSentences(coded);
+    const { starts } = words;
+    for (let i = 0; i < columns.length; i += 3) {
+      const start = columns[i] ?? 0;
+      const end = columns[i + 1] ?? 0;
+      while ((spans[span]?.end ?? Infinity) <= start) span++;
+      const isProtected = (spans[span]?.start ?? Infinity) < end;
+      const first = word;
+      while (word < words.size && (starts[word] ?? 0) < end) word++;
+      if (columns[i + 2] === 1 && !isProtected && end - start >= MIN_SENTENCE_CHARS) {
+        const mayGo =
+          !hasQuestionMark(coded.codes, coded.base + end) &&
+          !this.#speaksToModel(coded.line, [start, end], [first, word]);
+        if (mayGo) this.droppable.push(this.units.size);
+        if (mayGo) this.droppableChars += end - start;
+      }
+      this.units.push(unit);
+      this.starts.push(start);
+      this.ends.push(end);
+      this.wordEnds.push(word);
+    }
+  }
+
+  /** By the notes of its words, where these are enough to tell. */
+  #speaksToModel(line: string, [start, end]: Range, [first, last]: Range): boolean {
+    const { notes } = this.words;
+    let all = (notes[first] ?? 0) & IMPERATIVE_NOTE;
+    for (let i = first; i < last; i++) all |= (notes[i] ?? 0) & UNCERTAIN;
+    if (all === 0) return false;
+    const sentence = line.slice(start, end);
+    return BEGINS_IMPERATIVE.test(sentence) || ADDRESS.test(sentence);
+  }
 }
 
-/** Sentences of the units that may be shortened, and their words. */
-interface Candidates extends Passages, Words {
-  readonly sentences: Candidate[];
-  readonly stems: number[];
-  readonly ends: number[];
-}
+const candidates = new Candidates();
 
 /** Order is kept, gaps are marked, and what `proseSpans` finds keeps its whole sentence. null: nothing was dropped. */
-export function shorten(units: readonly Written[], { question, rate, isFixed }: Brief): Shortened | null {
-  const candidates: Candidates = { sentences: [], starts: [], stems: [], ends: [] };
+export function shorten(
+  units: readonly Written[],
+  codes: Uint16Array,
+  { question, rate, isFixed }: Brief,
+): Shortened | null {
+  if (rate >= 1) return null;
+  candidates.clear();
   for (let i = 0; i < units.length; i++) {
     const unit = units[i];
-    if (unit?.kind === 'prose' && !isFixed(i)) addCandidates(candidates, unit.text, i);
+    if (unit?.kind === 'prose' && !isFixed(i)) candidates.add({ line: unit.text, codes, base: unit.start }, i);
   }
-  const { sentences } = candidates;
-  const ranked: number[] = [];
-  let droppable = 0;
-  for (let i = 0; i < sentences.length; i++) {
-    const sentence = sentences[i];
-    if (sentence?.isDroppable !== true) continue;
-    ranked.push(i);
-    droppable += sentence.end - sentence.start;
-  }
-  if (ranked.length < MIN_SENTENCES || rate >= 1) return null;
-  const scores = rankPassages(candidates, question);
+  const { droppable } = candidates;
+  if (droppable.size < MIN_SENTENCES) return null;
+  const scores = rankPassages({ stems: candidates.words.stems, ends: candidates.wordEnds.taken() }, question);
   // Of equals the later one goes: texts say the main thing first.
-  ranked.sort((a, b) => (scores[a] ?? 0) - (scores[b] ?? 0) || b - a);
-  let spare = (1 - rate) * droppable;
-  const dropped = new Map<number, Sentence[]>();
+  const least = new LeastFirst(droppable.taken(), scores);
+  const isDropped = new Uint8Array(scores.length);
+  let spare = (1 - rate) * candidates.droppableChars;
   let droppedSentences = 0;
-  for (const i of ranked) {
-    const candidate = sentences[i];
-    if (candidate === undefined || candidate.end - candidate.start > spare) continue;
-    spare -= candidate.end - candidate.start;
+  for (let i = least.next(); i !== null && spare >= MIN_SENTENCE_CHARS; i = least.next()) {
+    const chars = (candidates.ends.items[i] ?? 0) - (candidates.starts.items[i] ?? 0);
+    if (chars > spare) continue;
+    spare -= chars;
+    isDropped[i] = 1;
     droppedSentences++;
-    const ofUnit = dropped.get(candidate.unit);
-    if (ofUnit === undefined) dropped.set(candidate.unit, [candidate]);
-    else ofUnit.push(candidate);
   }
-  return droppedSentences === 0 ? null : { units: withGaps(units, dropped), droppedSentences };
+  return droppedSentences === 0 ? null : { units: withGaps(units, isDropped), droppedSentences };
 }
 
-function addCandidates(candidates: Candidates, text: string, unit: number): void {
-  const { sentences, starts, ends } = candidates;
-  let [span, word] = [0, starts.length];
-  const spans = proseSpans(text, candidates);
-  for (const sentence of sentencesOf(text)) {
-    const { start, end, isComplete } = sentence;
-    while ((spans[span]?.end ?? Infinity) <= start) span++;
-    const isProtected = (spans[span]?.start ?? Infinity) < end;
-    while ((starts[word] ?? Infinity) < end) word++;
-    ends.push(word);
-    sentences.push({ unit, start, end, isComplete, isDroppable: !isProtected && saysLittleAlone(text, sentence) });
-  }
+/** Among the last three characters before `end`. */
+function hasQuestionMark(codes: Uint16Array, end: number): boolean {
+  for (let at = end - 3; at < end; at++) if (QUESTION_MARKS.includes(codes[at] ?? 0)) return true;
+  return false;
 }
 
-/** Whole, long enough, no question, and not a word to the model. */
-function saysLittleAlone(text: string, { start, end, isComplete }: Sentence): boolean {
-  if (!isComplete || end - start < MIN_SENTENCE_CHARS || QUESTION.test(text.slice(end - 3, end))) return false;
-  const sentence = text.slice(start, end);
-  return !BEGINS_IMPERATIVE.test(sentence) && !ADDRESS.test(sentence);
-}
-
-function withGaps(units: readonly Written[], dropped: ReadonlyMap<number, readonly Sentence[]>): readonly Written[] {
+function withGaps(units: readonly Written[], isDropped: Uint8Array): readonly Written[] {
   const written: Written[] = [];
-  let blanks: Written[] = [];
-  for (const [i, unit] of units.entries()) {
-    if (unit.kind === 'blank') {
-      blanks.push(unit);
+  const unitOf = candidates.units.items;
+  let blanks = 0;
+  let candidate = 0;
+  let endsInGap = false;
+  for (let i = 0; i < units.length; i++) {
+    const unit = units[i];
+    if (unit === undefined || unit.kind === 'blank') {
+      blanks++;
       continue;
     }
-    const sentences = dropped.get(i);
-    const text = sentences === undefined ? unit.text : gapped(unit.text, sentences);
+    const first = candidate;
+    let dropped = 0;
+    for (; candidate < isDropped.length && unitOf[candidate] === i; candidate++) dropped += isDropped[candidate] ?? 0;
+    const text = dropped === 0 ? unit.text : gapped(unit.text, isDropped, [first, candidate]);
     // A line that is all gap, after a gap: one gap is enough.
-    const isMerged = text === GAP && ENDS_IN_GAP.test(written.at(-1)?.text ?? '');
-    if (!isMerged) written.push(...blanks, text === unit.text ? unit : { ...unit, text });
-    blanks = [];
+    if (!endsInGap || text !== GAP) {
+      for (let k = i - blanks; k < i; k++) written.push(units[k] ?? unit);
+      written.push(dropped === 0 ? unit : { ...unit, text });
+    }
+    endsInGap = dropped > 0 && text.endsWith(GAP);
+    blanks = 0;
   }
-  return [...written, ...blanks];
+  return [...written, ...units.slice(units.length - blanks)];
 }
 
-/** `sentences` in any order. */
-function gapped(text: string, sentences: readonly Sentence[]): string {
+/** Candidates from `first` to before `end` are the line's: all of it but blanks between them. */
+function gapped(text: string, isDropped: Uint8Array, [first, end]: Range): string {
+  const starts = candidates.starts.items;
+  const ends = candidates.ends.items;
   let kept = '';
   let at = 0;
-  for (const { start, end } of sentences.toSorted((a, b) => a.start - b.start)) {
-    const between = text.slice(at, start);
-    at = end;
-    if (between.trim() === '' && kept.endsWith(GAP)) continue;
-    kept += between === '' || isSpace(between.at(-1)) ? between + GAP : `${between} ${GAP}`;
+  let isAll = true;
+  for (let i = first; i < end; i++) {
+    if (isDropped[i] !== 1) {
+      isAll = false;
+      continue;
+    }
+    if (i === first || isDropped[i - 1] !== 1) {
+      const start = starts[i] ?? 0;
+      const isApart = start === 0 || isSpace(text.charCodeAt(start - 1));
+      kept += isApart ? text.slice(at, start) + GAP : `${text.slice(at, start)} ${GAP}`;
+    }
+    at = ends[i] ?? text.length;
   }
+  if (isAll) return GAP;
   const rest = text.slice(at);
-  const spaced = rest === '' || isSpace(rest[0]) ? rest : ` ${rest}`;
-  return (kept + spaced).trim() === GAP ? GAP : kept + spaced;
+  return rest === '' || isSpace(rest.charCodeAt(0)) ? kept + rest : `${kept} ${rest}`;
 }
 
-/** As `\s` has it. */
-function isSpace(character: string | undefined): boolean {
-  return character?.trim() === '';
+/** Those that stand between sentences. */
+function isSpace(code: number): boolean {
+  return code === 0x20 || code === 0x09 || code === 0x0d;
 }

@@ -177,7 +177,8 @@ class Reader {
     const before = this.#units.at(-1)?.kind === 'blank' ? this.#units.at(-2) : this.#units.at(-1);
     const kinds = kindsOf(this.#text, lines, before?.kind === 'code');
     for (let i = 0; i < lines.length; i++) {
-      const [line, kind] = [lines[i], kinds[i]];
+      const line = lines[i];
+      const kind = kinds[i];
       if (line === undefined || kind === undefined) continue;
       const { start, marks } = line;
       let end = line.end;

@@ -1,5 +1,5 @@
 /** Word lists: what negates, counts or measures, what speaks to the model, what says nothing. Knows no text. */
-import { hashOf } from './characters.ts';
+import { stemOf } from './characters.ts';
 
 const list = (words: string) => new Set(words.split(/\s+/));
 
@@ -38,7 +38,8 @@ export const IMPERATIVES = list(
   'answer use respond reply return write list explain summarise summarize describe give provide do translate compare ' +
     'cite consider remember note make ensure keep avoid output think tell show find read ignore follow include let check',
 );
-export const ADDRESS = /\b(?:you|yours?|please|must|should|shall|I|my)\b/i;
+export const ADDRESS_WORDS = list('you your yours please must should shall i my');
+export const ADDRESS = new RegExp(`\\b(?:${[...ADDRESS_WORDS].join('|')})\\b`, 'i');
 
 /** Too common to tell sentences apart. */
 export const STOP_WORDS = list(
@@ -48,17 +49,37 @@ export const STOP_WORDS = list(
     'der die das und ist ein eine le la les et est un une des du de el los las y es que en il lo gli',
 );
 
-const BITS = 4096;
+const SLOT_BITS = 12;
+const MIXER = 0x9e3779b1;
 
-/** Whether a word may be in a list, by its hash; a hit must be looked up. */
-export class WordFilter {
-  readonly #bits = new Uint8Array(BITS);
+/** Lists of words by their stems: longer words with the same stem fall together. */
+export class WordNotes {
+  readonly #stems = new Int32Array(1 << SLOT_BITS);
+  readonly #notes = new Uint8Array(1 << SLOT_BITS);
 
-  constructor(lists: readonly ReadonlySet<string>[]) {
-    for (const words of lists) for (const word of words) this.#bits[hashOf(word) & (BITS - 1)] = 1;
+  /** A stem in several lists has all their bits. */
+  constructor(lists: readonly (readonly [note: number, words: Iterable<string>])[]) {
+    for (const [note, words] of lists) {
+      for (const word of words) {
+        const stem = stemOf(word);
+        const slot = this.#slotOf(stem);
+        this.#stems[slot] = stem;
+        this.#notes[slot] = (this.#notes[slot] ?? 0) | note;
+      }
+    }
   }
 
-  mayHold(hash: number): boolean {
-    return this.#bits[hash & (BITS - 1)] === 1;
+  /** 0: in no list. */
+  of(stem: number): number {
+    return this.#notes[this.#slotOf(stem)] ?? 0;
+  }
+
+  #slotOf(stem: number): number {
+    const stems = this.#stems;
+    let slot = Math.imul(stem, MIXER) >>> (32 - SLOT_BITS);
+    for (let known = stems[slot]; known !== 0 && known !== stem; known = stems[slot]) {
+      slot = (slot + 1) & ((1 << SLOT_BITS) - 1);
+    }
+    return slot;
   }
 }

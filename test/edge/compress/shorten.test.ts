@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { proseSpans } from '../../../edge/compress/prose-spans.ts';
 import { holdsGap, shorten } from '../../../edge/compress/shorten.ts';
 import { sentencesOf } from '../../../edge/compress/sentences.ts';
-import { joinUnits, parseUnits } from '../../../edge/compress/units.ts';
+import { joinUnits, readText } from '../../../edge/compress/units.ts';
 
 const SENTENCES = [
   'The mill stands by the river in the green valley.',
@@ -26,7 +26,8 @@ const lines = fc.array(fc.array(fc.constantFrom(...SENTENCES), { minLength: 1, m
 });
 
 function shortened(content: string, question: string, rate: number): string | null {
-  const result = shorten(parseUnits(content), { question, rate, isFixed: () => false });
+  const { units, codes } = readText(content);
+  const result = shorten(units, codes, { question, rate, isFixed: () => false });
   return result === null ? null : joinUnits(result.units);
 }
 
