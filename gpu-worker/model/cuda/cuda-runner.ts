@@ -40,6 +40,12 @@ export interface CudaRunnerParts {
   readonly onDispose: () => void;
 }
 
+/**
+ * Draws of more rows are queued kernel by kernel, in less time than the model takes: a graph would keep 1 MB of GPU
+ * memory a row (V = 128,256).
+ */
+const MAX_CAPTURED_DRAWS = 64;
+
 /** A part with where its inputs lie. */
 interface PlacedPart {
   readonly part: Part;
@@ -215,8 +221,8 @@ export class CudaRunner implements ModelRunner {
   #drawOnDevice(rows: readonly PlanRow[], { part, bucket, layout, shape, first }: PlacedPart): void {
     const { draw, graphs } = this.#parts;
     const kind = drawKindOf(part.rows.flatMap((place) => rows[place]?.sample ?? []));
-    if (bucket === null) return draw.run(kind, layout, { first, count: part.draws });
-    const key = graphKey(kind, bucket);
+    const key = bucket === null || bucket.rows > MAX_CAPTURED_DRAWS ? null : graphKey(kind, bucket);
+    if (key === null || !graphs.has(key)) return draw.run(kind, layout, { first, count: part.draws });
     graphs.run(key, () => draw.replay(kind, key, { layout, count: shape.logits }));
   }
 
