@@ -116,7 +116,7 @@ export const ENGINE_FLAGS = {
   'cuda-graph-memory-mib': {
     env: 'MILLRACE_CUDA_GRAPH_MEMORY_MIB',
     help: 'MiB of a GPU’s memory set aside for CUDA graphs of decode steps; 0 = none, every step kernel by kernel',
-    fallback: '1024',
+    fallback: '512',
   },
   threads: { env: 'MILLRACE_THREADS', help: 'threads inside the model', fallback: String(availableParallelism()) },
 } as const satisfies FlagTable;

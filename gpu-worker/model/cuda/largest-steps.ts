@@ -2,6 +2,7 @@
 import type { Cuda } from '../runtime/cudart.ts';
 import type { BucketLimits } from './buckets.ts';
 import type { DeviceDraw } from './device-draw.ts';
+import type { DrawKind } from './draw-graphs.ts';
 import type { DeviceRules } from './device-rules.ts';
 import type { PagedDecoder } from './paged-decoder.ts';
 import { layoutOf, packPart } from './plan-inputs.ts';
@@ -22,6 +23,8 @@ export interface LargestSteps {
   readonly partLimits: PartLimits;
   readonly buckets: BucketLimits;
 }
+
+const DRAW_KINDS: readonly DrawKind[] = ['greedy', 'sampled', 'mixed'];
 
 /** Every block is block 0, so a cache of one block is enough. */
 export function runLargestSteps(parts: StepParts & { readonly rules: DeviceRules }, limits: LargestSteps): void {
@@ -69,9 +72,11 @@ function runStep({ cuda, memory, decoder, draw }: StepParts, rows: readonly Plan
   const layout = layoutOf(shape, 0);
   const { maxDraws: drawn } = memory.sizes;
   packPart(rows, part, { words: slot.words, layout, shape, blockSize: limits.blockSize, drawn, previous: new Map() });
-  slot.floats.fill(1, layout.temperature, layout.end);
+  slot.floats.fill(1, layout.temperature, layout.blockUniform);
+  slot.floats.fill(0.5, layout.blockUniform, layout.end);
   memory.send(slot, layout.end);
   decoder.run(shape, layout, part);
-  draw.run('mixed', layout, { first: 0, count: shape.logits });
+  // Each kind has working memory of its own.
+  for (const kind of DRAW_KINDS) draw.run(kind, layout, { first: 0, count: shape.logits });
   cuda.synchronize();
 }

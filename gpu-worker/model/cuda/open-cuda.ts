@@ -55,7 +55,7 @@ export interface CudaOptions {
   readonly quantized?: QuantizedSource;
   /** Names how weights are rounded, for the fingerprint. */
   readonly quantization?: string;
-  /** Bytes of its memory set aside for CUDA graphs of decode steps; 0 = none; by default a gibibyte. */
+  /** Bytes of its memory set aside for CUDA graphs of decode steps; 0 = none; by default 512 MiB. */
   readonly graphBytes?: number;
   readonly onProgress?: (progress: { readonly bytes: number; readonly totalBytes: number }) => void;
 }
