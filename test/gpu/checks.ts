@@ -35,9 +35,9 @@ export interface Format {
   readonly kv: KvCacheDtype;
 }
 
-/** float16 has 11 bits, bfloat16 8, float8e4m3fn 4: errors of a few roundings, relative to the largest logit. */
+/** float16 has 11 bits, bfloat16 8, int8 7 and a sign, float8e4m3fn 4: errors of a few roundings, relative to the largest logit. */
 const ALLOWED: Readonly<Record<HalfType, number>> = { float16: 0.025, bfloat16: 0.2 };
-const ALLOWED_FP8 = 0.1;
+const ALLOWED_KV: Readonly<Partial<Record<KvCacheDtype, number>>> = { fp8: 0.1, int8: 0.05 };
 /** Greedy texts part where two tokens are nearly as likely. */
 const MAX_MARGIN = 0.5;
 const CHUNKS = [7, 1000];
@@ -56,7 +56,7 @@ export function formatsOf({ folder }: GoldenModel): readonly Format[] {
 }
 
 export function checkModel(model: GoldenModel, format: Format): ModelChecks {
-  const allowed = format.kv === 'fp8' ? ALLOWED_FP8 : ALLOWED[format.type];
+  const allowed = Math.max(ALLOWED_KV[format.kv] ?? 0, ALLOWED[format.type]);
   const base = { model: model.name, ...format, allowed };
   const none = { logitsError: null, equal: null, largestMargin: null, alone: null, withoutGraphs: null };
   try {
