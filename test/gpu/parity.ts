@@ -4,6 +4,7 @@ import { formatTable } from '../bench/table.ts';
 import { goldenModels } from './goldens.ts';
 import { checkModel, formatsOf, type ModelChecks } from './checks.ts';
 import { checkPerplexity } from './perplexity-checks.ts';
+import { checkRules } from './rules-checks.ts';
 import { checkServing } from './serving-checks.ts';
 
 const [only = ''] = process.argv.slice(2);
@@ -26,7 +27,7 @@ const share = (pair: readonly [number, number] | null): string => (pair === null
 
 const models = checkModels();
 const embedded = goldenModels().find(({ name }) => name === 'millrace-mini' && name.includes(only));
-const serving = embedded === undefined ? [] : await checkServing(embedded);
+const serving = embedded === undefined ? [] : [...(await checkServing(embedded)), ...checkRules(embedded)];
 const perplexities =
   embedded === undefined
     ? null
