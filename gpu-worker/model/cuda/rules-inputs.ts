@@ -56,7 +56,9 @@ export function packRules(
     const listed = listOf(row, target.vocabSize);
     if (listed === null) continue;
     const width = widthFor(listed.tokens);
-    byWidth.set(width, [...(byWidth.get(width) ?? []), listed]);
+    const others = byWidth.get(width);
+    if (others === undefined) byWidth.set(width, [listed]);
+    else others.push(listed);
   }
   const blocks: RulesBlock[] = [];
   let end = base;
