@@ -76,3 +76,15 @@ function decode(bytes: Uint8Array, length: number, codes: Uint16Array): boolean 
 function next(bytes: Uint8Array, at: number): number {
   return (bytes[at] ?? 0) & 0x3f;
 }
+
+const scratch = new Uint8Array(1 << 15);
+
+export function utf8Bytes(text: string): number {
+  let bytes = 0;
+  for (let rest = text; rest !== '';) {
+    const { read, written } = encoder.encodeInto(rest, scratch);
+    bytes += written;
+    rest = rest.slice(read);
+  }
+  return bytes;
+}

@@ -1,8 +1,11 @@
 /** The one entry point of prompt compression: messages → fewer bytes of them. Pure; knows no HTTP, no key and no tokenizer. */
 import type { ChatMessage } from '../../shared/protocol.ts';
+import { utf8Bytes } from './codes.ts';
 import { ownWords } from './own-words.ts';
 import { holdsReference, RepeatIndex } from './repeats.ts';
-import { holdsGap, shorten, type Shortened } from './shorten.ts';
+import { holdsGap } from './gaps.ts';
+import { affordable } from './rests.ts';
+import { shorten, type Shortened } from './shorten.ts';
 import { joinUnits, parseUnits, readText } from './units.ts';
 
 export interface CompressionOptions {
@@ -61,6 +64,8 @@ class Compressor {
   droppedSentences = 0;
   readonly #options: CompressionOptions;
   readonly #repeats = new RepeatIndex();
+  /** UTF-8 bytes, at least, that dropped sentences saved so far, less those told later: never less than nothing. */
+  #gained = 0;
   /** Contents of user messages since the last known question, and that: most messages have their own. */
   #unread: string[] = [];
   #question: string | null = null;
@@ -94,20 +99,29 @@ class Compressor {
     const { flags, question } = isUser ? ownWords(units) : NOTHING_OWN;
     const replaced = this.#repeats.replace(read, (i) => flags[i] === true);
     const { references } = replaced;
-    const lossless = { content: joinUnits(replaced.units), references, droppedSentences: 0 };
-    const isWanted = this.#options.mode === 'lossy' && isUser && !holdsGap(lossless.content);
+    const isWanted = this.#options.mode === 'lossy' && isUser && !holdsGap(content);
     const asked = isWanted ? (question ?? this.#lastQuestion()) : null;
-    const isFixed = (i: number) => flags[replaced.origins[i] ?? i] === true || replaced.sources.has(i);
     const shortened =
       asked === null
         ? null
-        : shorten(replaced.units, read.codes, { question: asked, rate: this.#options.rate, isFixed });
-    if (shortened === null) {
-      this.#repeats.commit();
-      return lossless;
+        : shorten(replaced.units, read.codes, {
+            question: asked,
+            rate: this.#options.rate,
+            allowance: this.#gained,
+            isFixed: (i) => flags[replaced.origins[i] ?? i] === true || replaced.sources.has(i),
+          });
+    if (shortened === null && references === 0) {
+      this.#repeats.commit(replaced);
+      return { content: joinUnits(units), references, droppedSentences: 0 };
     }
     this.#repeats.rollBack();
-    return this.#withoutNewRepeats(references, shortened);
+    const droppedSentences = shortened?.droppedSentences ?? 0;
+    this.#gained += shortened?.gainedChars ?? 0;
+    if (shortened !== null && references === 0) return this.#withoutNewRepeats(shortened, read.codes);
+    const sent = affordable(shortened?.units ?? replaced.units, this.#gained);
+    this.#gained -= sent.bytes;
+    this.#repeats.addUnits(sent.units, read.codes);
+    return { content: joinUnits(sent.units), references, droppedSentences };
   }
 
   /** Of the user's last message with one. */
@@ -122,28 +136,15 @@ class Compressor {
   }
 
   /** Lines that equal lines above only since both are shortened become references as well. */
-  #withoutNewRepeats(references: number, { units, droppedSentences }: Shortened): Outcome {
+  #withoutNewRepeats({ units, droppedSentences }: Shortened, codes: Uint16Array): Outcome {
     const content = joinUnits(units);
-    if (this.#repeats.addIfNew(content)) return { content, references, droppedSentences };
+    if (this.#repeats.addIfNew(units, codes)) return { content, references: 0, droppedSentences };
     const shortened = readText(content);
     const { flags } = ownWords(shortened.units);
     const replaced = this.#repeats.replace(shortened, (i) => flags[i] === true);
-    this.#repeats.commit();
-    return { content: joinUnits(replaced.units), references: references + replaced.references, droppedSentences };
+    this.#repeats.commit(replaced);
+    return { content: joinUnits(replaced.units), references: replaced.references, droppedSentences };
   }
 }
 
 const NOTHING_OWN = { flags: [], question: null };
-
-const encoder = new TextEncoder();
-const scratch = new Uint8Array(1 << 15);
-
-function utf8Bytes(text: string): number {
-  let bytes = 0;
-  for (let rest = text; rest !== '';) {
-    const { read, written } = encoder.encodeInto(rest, scratch);
-    bytes += written;
-    rest = rest.slice(read);
-  }
-  return bytes;
-}

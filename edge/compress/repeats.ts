@@ -1,21 +1,20 @@
 /** Exact repeats of lines within a conversation, and the references that stand for them. Never reads a reference back. */
-import { CodeBuffer } from './codes.ts';
-import { HashIds } from './hash-ids.ts';
+import { LineIndex } from './line-index.ts';
 import { NO_QUOTE, quoteHash, quoteHashOf, quoteOf } from './quotes.ts';
+import { restsOf } from './rests.ts';
 import type { ReadText, Unit } from './units.ts';
+import type { Cut, Reference, Written } from './written.ts';
 
 /** What stands for a repeat is about 100 characters. */
 const MIN_REPEAT_CHARS = 240;
+/** What must stand above of lines that were shortened: more than the longest reference. */
+const MIN_KEPT_CHARS = 160;
 const REFERENCE = '[same text as above: ';
-const FEED = 0x0a;
 
 /** A message that holds this, ours or an imitation, is left as it is: nobody has to tell them apart. */
 export function holdsReference(text: string): boolean {
   return text.includes(REFERENCE);
 }
-
-/** A unit of the output; `reference` stands for a run of units. */
-export type Written = Pick<Unit, 'text' | 'start'> & { readonly kind: Unit['kind'] | 'reference' };
 
 export interface Replaced {
   readonly units: readonly Written[];
@@ -26,52 +25,46 @@ export interface Replaced {
   readonly sources: ReadonlySet<number>;
 }
 
-/** Several lines have the same quote. */
-const AMBIGUOUS = -1;
-const buffer = new CodeBuffer();
+/** Units that equal lines above. */
+interface Run {
+  /** The first of these lines. */
+  readonly at: number;
+  readonly lineCount: number;
+  readonly unitCount: number;
+  /** Those that were sent for longer lines, and the first unit that each stands for. */
+  readonly cuts: readonly (readonly [cut: Cut, unit: number])[];
+}
 
-/** Lines of a conversation's output so far. */
+/** A conversation's output so far, with what its shortened lines were before. */
 export class RepeatIndex {
-  /** What each line stands in, from where to where; null: the end of a message. */
-  readonly #texts: (string | null)[] = [];
-  readonly #starts: number[] = [];
-  readonly #ends: number[] = [];
-  /** By quote: where the line with it stands first, or AMBIGUOUS. */
-  readonly #quotes = new HashIds();
-  readonly #firsts: number[] = [];
-  /** Quotes of earlier messages that this one made ambiguous, and where they stood. */
-  readonly #spoilt: number[] = [];
-  /** Lines of this message that stand above already: where, and where again. */
-  readonly #met: number[] = [];
-  #messageStart = 0;
-  #quotesBefore = 0;
+  readonly #lines = new LineIndex();
+  /** By line. */
+  readonly #cuts = new Map<number, Cut>();
+  /** Line that was sent for one that begins a cut. */
+  readonly #cutFrom = new Map<string, number>();
 
   /** Takes in a whole message as it will be sent. */
   add(content: string): void {
-    this.#pushLines(content, buffer.load(content), 0);
-    this.commit();
+    this.#lines.addText(content);
+    this.#lines.commit();
   }
 
-  /** As `add`. false: `replace` may find repeats in it, and nothing is taken in. */
-  addIfNew(content: string): boolean {
-    this.#pushLines(content, buffer.load(content), 0);
-    let isNew = true;
-    for (let i = 0; i < this.#met.length && isNew; i += 2) {
-      isNew = !this.#areEqual(this.#met[i] ?? 0, this.#met[i + 1] ?? 0);
-    }
-    if (isNew) this.commit();
-    else this.rollBack();
-    return isNew;
+  /** Takes in a whole message as it will be sent. */
+  addUnits(units: readonly Written[], codes: Uint16Array): void {
+    this.#takeIn(units, codes);
+    this.#settle(units);
   }
 
-  /** Lines from both places on, for as long as a reference stands for. */
-  #areEqual(above: number, at: number): boolean {
-    let chars = 0;
-    for (let k = 0; chars < MIN_REPEAT_CHARS; k++) {
-      const line = this.#lineAt(at + k);
-      if (line === null || at + k >= this.#texts.length || this.#lineAt(above + k) !== line) return false;
-      chars += line === '' ? 0 : line.length + 1;
+  /** As `addUnits`. false: `replace` may find repeats in it when it is read again, and nothing is taken in. */
+  addIfNew(units: readonly Written[], codes: Uint16Array): boolean {
+    this.#takeIn(units, codes);
+    const { met } = this.#lines;
+    for (let i = 0; i < met.length; i += 2) {
+      if (!this.#areEqual(met[i] ?? 0, met[i + 1] ?? 0)) continue;
+      this.rollBack();
+      return false;
     }
+    this.#settle(units);
     return true;
   }
 
@@ -89,90 +82,74 @@ export class RepeatIndex {
       if (unit === undefined) break;
       const hash = hashOf(unit, codes);
       const run = hash === NO_QUOTE ? null : this.#longestRun(units, i, { hash, isFree });
+      const first = written.length;
       if (run === null) {
-        this.#pushUnit(unit, codes, hash);
+        this.#lines.addUnit(unit, codes, hash);
         written.push(unit);
-        origins.push(i++);
       } else {
-        for (let k = 0; k < run.count; k++) {
-          const source = unitOfLine[run.at + k - this.#messageStart];
+        for (let k = 0; k < run.lineCount; k++) {
+          const source = unitOfLine[run.at + k - this.#lines.start];
           if (source !== undefined) sources.add(source);
         }
-        const text = referenceTo(quoteOf(unit.text) ?? '', run.count);
-        this.#push(text, [0, text.length], quoteHashOf(text));
-        written.push({ kind: 'reference', text, start: unit.start });
-        origins.push(i);
+        written.push(this.#referenceTo(run));
+        for (const [cut, unitOfCut] of run.cuts) written.push(...restsOf(cut, units, unitOfCut));
+        for (let k = first; k < written.length; k++) this.#lines.addLine(written[k]?.text ?? '');
         references++;
-        i += run.count;
       }
-      while (unitOfLine.length < this.#texts.length - this.#messageStart) unitOfLine.push(written.length - 1);
+      while (origins.length < written.length) origins.push(i);
+      while (unitOfLine.length < this.#lines.size - this.#lines.start) unitOfLine.push(written.length - 1);
+      i += run?.unitCount ?? 1;
     }
     return { units: written, origins, references, sources };
   }
 
   /** What `replace` took in stays. */
-  commit(): void {
-    this.#texts.push(null);
-    this.#starts.push(0);
-    this.#ends.push(0);
-    this.#spoilt.length = 0;
-    this.#met.length = 0;
-    this.#messageStart = this.#texts.length;
-    this.#quotesBefore = this.#quotes.size;
+  commit({ units }: Pick<Replaced, 'units'>): void {
+    this.#settle(units);
   }
 
   /** As before `replace`. */
   rollBack(): void {
-    for (let i = 0; i < this.#spoilt.length; i += 2) this.#firsts[this.#spoilt[i] ?? 0] = this.#spoilt[i + 1] ?? 0;
-    this.#spoilt.length = 0;
-    this.#met.length = 0;
-    this.#quotes.shrink(this.#quotesBefore);
-    for (const lines of [this.#texts, this.#starts, this.#ends]) lines.length = this.#messageStart;
+    this.#lines.rollBack();
   }
 
-  #pushUnit(unit: Unit, codes: Uint16Array, hash: number): void {
-    const { kind, text, start, end } = unit;
-    if (kind === 'prose' || kind === 'json' || text === '') this.#push(text, [0, text.length], hash);
-    else if (text.length === end - start) this.#pushLines(text, codes, start);
-    else this.#pushLines(text, buffer.load(text), 0);
-  }
-
-  /** `text` stands in `codes` from `base` on. */
-  #pushLines(text: string, codes: Uint16Array, base: number): void {
-    const end = base + text.length;
-    for (let start = base, at = base; at <= end; at++) {
-      if (at < end && codes[at] !== FEED) continue;
-      this.#push(text, [start - base, at - base], quoteHash(codes, start, at));
-      start = at + 1;
+  #takeIn(units: readonly Written[], codes: Uint16Array): void {
+    for (const unit of units) {
+      if (unit.kind === 'cut' || unit.kind === 'reference' || unit.kind === 'rest') this.#lines.addLine(unit.text);
+      else this.#lines.addUnit(unit, codes, hashOf(unit, codes));
     }
   }
 
-  #push(text: string, [start, end]: readonly [number, number], hash: number): void {
-    const at = this.#texts.push(text) - 1;
-    this.#starts.push(start);
-    this.#ends.push(end);
-    if (hash === NO_QUOTE) return;
-    const known = this.#quotes.size;
-    const id = this.#quotes.add(hash);
-    if (id === known) {
-      this.#firsts[id] = at;
-      return;
+  /** Ends the message: notes what its lines were, and what it told of others. */
+  #settle(units: readonly Written[]): void {
+    const rests = units.filter((unit) => unit.kind === 'rest');
+    const told = new Set(rests.flatMap((rest) => rest.told));
+    for (const cut of new Set(rests.map((rest) => rest.cut))) cut.left = cut.left.filter((left) => !told.has(left));
+    let at = this.#lines.start;
+    if (units.some(({ kind }) => kind === 'cut')) {
+      for (const unit of units) {
+        if (unit.kind === 'cut') this.#noteCut(unit, at);
+        at += unit.kind === 'code' || unit.kind === 'table' || unit.kind === 'blank' ? unit.text.split('\n').length : 1;
+      }
     }
-    const first = this.#firsts[id] ?? AMBIGUOUS;
-    if (first === AMBIGUOUS) return;
-    if (this.#lineAt(first) === this.#lineAt(at)) {
-      this.#met.push(first, at);
-      return;
-    }
-    if (id < this.#quotesBefore) this.#spoilt.push(id, first);
-    this.#firsts[id] = AMBIGUOUS;
+    this.#lines.commit();
   }
 
-  #lineAt(at: number): string | null {
-    const text = this.#texts[at] ?? null;
-    const start = this.#starts[at] ?? 0;
-    const end = this.#ends[at] ?? 0;
-    return text === null || (start === 0 && end === text.length) ? text : text.slice(start, end);
+  #noteCut(cut: Cut, at: number): void {
+    this.#cuts.set(at, cut);
+    const [first = ''] = cut.originals;
+    if (!this.#cutFrom.has(first)) this.#cutFrom.set(first, at);
+  }
+
+  /** Lines from both places on, for as long as a reference stands for. */
+  #areEqual(above: number, at: number): boolean {
+    let chars = 0;
+    for (let k = 0; chars < MIN_REPEAT_CHARS; k++) {
+      const line = at + k < this.#lines.size ? this.#lines.lineAt(at + k) : null;
+      if (line === null || this.#lines.lineAt(above + k) !== line) return false;
+      chars += line === '' ? 0 : line.length + 1;
+    }
+    return true;
   }
 
   /** Units from `i` on that equal lines above, from the first line with that quote on; null where that saves too little. */
@@ -180,22 +157,42 @@ export class RepeatIndex {
     units: readonly Unit[],
     i: number,
     { hash, isFree }: { readonly hash: number; readonly isFree: (index: number) => boolean },
-  ): { readonly at: number; readonly count: number } | null {
-    const id = this.#quotes.find(hash);
-    if (id === null) return null;
-    const first = units[i]?.text ?? '';
-    const at = this.#firsts[id] ?? AMBIGUOUS;
-    if (at === AMBIGUOUS || this.#lineAt(at) !== first || !isFree(i)) return null;
-    let count = 1;
-    let chars = first.length;
-    for (let k = 1; at + k < this.#texts.length && isFree(i + k); k++) {
-      const text = units[i + k]?.text ?? '';
-      if (this.#lineAt(at + k) !== text) break;
-      if (text === '') continue;
-      chars += text.length + 1;
-      count = k + 1;
+  ): Run | null {
+    const at = this.#beginOf(units[i]?.text ?? '', hash);
+    if (at === null || !isFree(i)) return null;
+    const cuts: (readonly [Cut, number])[] = [];
+    let [lineCount, unitCount, chars, kept] = [0, 0, 0, 0];
+    let unit = i;
+    for (let line = at; line < this.#lines.size; line++) {
+      const cut = this.#cuts.get(line);
+      const originals = cut?.originals ?? [this.#lines.lineAt(line)];
+      if (!originals.every((original, k) => isFree(unit + k) && units[unit + k]?.text === original)) break;
+      if (cut !== undefined) cuts.push([cut, unit]);
+      unit += originals.length;
+      if (originals[0] === '') continue;
+      for (const original of originals) chars += (original?.length ?? 0) + 1;
+      for (const { start, end } of cut?.left ?? []) kept -= end - start;
+      [lineCount, unitCount] = [line - at + 1, unit - i];
     }
-    return chars >= MIN_REPEAT_CHARS ? { at, count } : null;
+    const isEnough = chars > MIN_REPEAT_CHARS && (cuts.length === 0 || chars + kept >= MIN_KEPT_CHARS);
+    return isEnough ? { at, lineCount, unitCount, cuts } : null;
+  }
+
+  /** The line that was sent for this one, if it can be told from all others. */
+  #beginOf(text: string, hash: number): number | null {
+    const same = this.#lines.first(hash);
+    if (same !== null && !this.#cuts.has(same) && this.#lines.lineAt(same) === text) return same;
+    const shortened = this.#cutFrom.size === 0 ? undefined : this.#cutFrom.get(text);
+    if (shortened === undefined) return null;
+    return this.#lines.first(quoteHashOf(this.#lines.lineAt(shortened) ?? '')) === shortened ? shortened : null;
+  }
+
+  #referenceTo({ at, lineCount, cuts }: Run): Reference {
+    const quote = quoteOf(this.#lines.lineAt(at) ?? '') ?? '';
+    const lines = `${REFERENCE}the ${lineCount === 1 ? 'line' : `${lineCount} lines from`} "${quote}"`;
+    const alone = `${lines}]`;
+    const text = cuts.every(([{ left }]) => left.length === 0) ? alone : `${lines}, and:]`;
+    return { kind: 'reference', text, alone };
   }
 }
 
@@ -208,8 +205,4 @@ function hashOf({ kind, text, start }: Unit, codes: Uint16Array): number {
 /** Code and tables stay: whoever works on them needs them whole where they stand. */
 function isReplaceable({ kind, text }: Unit): boolean {
   return (kind === 'prose' || kind === 'json' || kind === 'blank') && !text.startsWith(REFERENCE);
-}
-
-function referenceTo(quote: string, count: number): string {
-  return `${REFERENCE}the ${count === 1 ? 'line' : `${count} lines from`} "${quote}"]`;
 }

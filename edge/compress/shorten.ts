@@ -1,17 +1,20 @@
 /** Lossy: drops the sentences of a message's context that say least about its question. Knows no conversation. */
 import type { CodedLine } from './codes.ts';
+import { withGaps } from './gaps.ts';
 import { IntList } from './int-list.ts';
 import { LeastFirst } from './least-first.ts';
 import { ADDRESS_NOTE, IMPERATIVE_NOTE, ODD, scanProse, Words } from './prose-spans.ts';
 import { rankPassages } from './rank.ts';
-import type { Written } from './repeats.ts';
 import { splitSentences } from './sentences.ts';
 import { ADDRESS, IMPERATIVES } from './words.ts';
+import type { Written } from './written.ts';
 
 export interface Brief {
   readonly question: string;
   /** Share of the droppable text that stays at least, in characters. */
   readonly rate: number;
+  /** Characters that may be told of what lines above were sent without: so much was saved. */
+  readonly allowance: number;
   /** Units that stay whole: the sender's own words, and lines that references point at. */
   readonly isFixed: (index: number) => boolean;
 }
@@ -19,11 +22,14 @@ export interface Brief {
 export interface Shortened {
   readonly units: readonly Written[];
   readonly droppedSentences: number;
+  /** That the dropped ones had more than their gaps, at least; without those that rests lost. */
+  readonly gainedChars: number;
 }
 
-/** Stands for each run of dropped sentences, with blanks or line ends around it. */
-const GAP = '…';
-const STANDS_ALONE = /(?:^|\s)…(?:\s|$)/;
+/** Of a gap and the blanks around it, in UTF-8. */
+const MAX_GAP_BYTES = 5;
+/** A line feed after a rest, and its share of what makes the reference before it longer. */
+const REST_BYTES = 7;
 /** Shorter sentences hardly save more than a gap costs. */
 const MIN_SENTENCE_CHARS = 24;
 /** With fewer sentences to choose from, nothing is dropped. */
@@ -33,11 +39,6 @@ const QUESTION_MARKS = [...'?？؟'].map((mark) => mark.charCodeAt(0));
 const BEGINS_IMPERATIVE = new RegExp(`^[^a-z]*(?:${[...IMPERATIVES].join('|')})(?![a-z])`, 'i');
 
 const UNCERTAIN = ODD | ADDRESS_NOTE;
-
-/** A text with a gap, ours or not, is not shortened (again). */
-export function holdsGap(text: string): boolean {
-  return text.includes(GAP) && STANDS_ALONE.test(text);
-}
 
 type Range = readonly [start: number, end: number];
 
@@ -101,93 +102,73 @@ class Candidates {
 const candidates = new Candidates();
 
 /** Order is kept, gaps are marked, and what `proseSpans` finds keeps its whole sentence. null: nothing was dropped. */
-export function shorten(
-  units: readonly Written[],
-  codes: Uint16Array,
-  { question, rate, isFixed }: Brief,
-): Shortened | null {
-  if (rate >= 1) return null;
+export function shorten(units: readonly Written[], codes: Uint16Array, brief: Brief): Shortened | null {
+  if (brief.rate >= 1) return null;
   candidates.clear();
+  const rests: number[] = [];
   for (let i = 0; i < units.length; i++) {
     const unit = units[i];
-    if (unit?.kind === 'prose' && !isFixed(i)) candidates.add({ line: unit.text, codes, base: unit.start }, i);
+    const isRest = unit?.kind === 'rest';
+    if (!isRest && (unit?.kind !== 'prose' || brief.isFixed(i))) continue;
+    const first = candidates.units.size;
+    candidates.add({ line: unit.text, codes, base: unit.start }, i);
+    if (isRest) for (let k = first; k < candidates.units.size; k++) rests.push(k);
   }
-  const { droppable } = candidates;
-  if (droppable.size < MIN_SENTENCES) return null;
-  const scores = rankPassages({ stems: candidates.words.stems, ends: candidates.wordEnds.taken() }, question);
-  // Of equals the later one goes: texts say the main thing first.
-  const least = new LeastFirst(droppable.taken(), scores);
+  const { droppable, words, wordEnds, units: unitOf, starts, ends } = candidates;
+  if (droppable.size < MIN_SENTENCES && rests.length === 0) return null;
+  const scores = rankPassages({ stems: words.stems, ends: wordEnds.taken() }, brief.question);
   const isDropped = new Uint8Array(scores.length);
+  let droppedSentences = droppable.size < MIN_SENTENCES ? 0 : dropByRate(scores, brief.rate, isDropped);
+  if (rests.length > 0) droppedSentences += dropUnpaid(scores, { rests, allowance: brief.allowance }, isDropped);
+  if (droppedSentences === 0) return null;
+  let gainedChars = 0;
+  for (let i = 0; i < isDropped.length; i++) {
+    if (isDropped[i] === 1 && units[unitOf.items[i] ?? 0]?.kind === 'prose') gainedChars += charsOf(i) - MAX_GAP_BYTES;
+  }
+  const sentences = { units: unitOf.items, starts: starts.items, ends: ends.items, isDropped };
+  return { units: withGaps(units, sentences), droppedSentences, gainedChars };
+}
+
+/** How many: the least telling ones, as long as the rate of all stays. */
+function dropByRate(scores: Float64Array, rate: number, isDropped: Uint8Array): number {
+  // Of equals the later one goes: texts say the main thing first.
+  const least = new LeastFirst(candidates.droppable.taken(), scores);
   let spare = (1 - rate) * candidates.droppableChars;
-  let droppedSentences = 0;
+  let count = 0;
   for (let i = least.next(); i !== null && spare >= MIN_SENTENCE_CHARS; i = least.next()) {
-    const chars = (candidates.ends.items[i] ?? 0) - (candidates.starts.items[i] ?? 0);
+    const chars = charsOf(i);
     if (chars > spare) continue;
     spare -= chars;
     isDropped[i] = 1;
-    droppedSentences++;
+    count++;
   }
-  return droppedSentences === 0 ? null : { units: withGaps(units, isDropped), droppedSentences };
+  return count;
+}
+
+/** How many: of what was left out above, only so much is told that shortening saves more. */
+function dropUnpaid(
+  scores: Float64Array,
+  { rests, allowance }: { readonly rests: readonly number[]; readonly allowance: number },
+  isDropped: Uint8Array,
+): number {
+  const told = rests.filter((i) => isDropped[i] !== 1);
+  let owed = told.reduce((sum, i) => sum + charsOf(i) + REST_BYTES, -allowance);
+  const least = new LeastFirst(Int32Array.from(told), scores);
+  let count = 0;
+  for (let i = least.next(); i !== null && owed > 0; i = least.next()) {
+    owed -= charsOf(i) + REST_BYTES;
+    isDropped[i] = 1;
+    count++;
+  }
+  return count;
+}
+
+function charsOf(candidate: number): number {
+  return (candidates.ends.items[candidate] ?? 0) - (candidates.starts.items[candidate] ?? 0);
 }
 
 /** Among the last three characters before `end`. */
 function hasQuestionMark(codes: Uint16Array, end: number): boolean {
   for (let at = end - 3; at < end; at++) if (QUESTION_MARKS.includes(codes[at] ?? 0)) return true;
   return false;
-}
-
-function withGaps(units: readonly Written[], isDropped: Uint8Array): readonly Written[] {
-  const written: Written[] = [];
-  const unitOf = candidates.units.items;
-  let blanks = 0;
-  let candidate = 0;
-  let endsInGap = false;
-  for (let i = 0; i < units.length; i++) {
-    const unit = units[i];
-    if (unit === undefined || unit.kind === 'blank') {
-      blanks++;
-      continue;
-    }
-    const first = candidate;
-    let dropped = 0;
-    for (; candidate < isDropped.length && unitOf[candidate] === i; candidate++) dropped += isDropped[candidate] ?? 0;
-    const text = dropped === 0 ? unit.text : gapped(unit.text, isDropped, [first, candidate]);
-    // A line that is all gap, after a gap: one gap is enough.
-    if (!endsInGap || text !== GAP) {
-      for (let k = i - blanks; k < i; k++) written.push(units[k] ?? unit);
-      written.push(dropped === 0 ? unit : { ...unit, text });
-    }
-    endsInGap = dropped > 0 && text.endsWith(GAP);
-    blanks = 0;
-  }
-  return [...written, ...units.slice(units.length - blanks)];
-}
-
-/** Candidates from `first` to before `end` are the line's: all of it but blanks between them. */
-function gapped(text: string, isDropped: Uint8Array, [first, end]: Range): string {
-  const starts = candidates.starts.items;
-  const ends = candidates.ends.items;
-  let kept = '';
-  let at = 0;
-  let isAll = true;
-  for (let i = first; i < end; i++) {
-    if (isDropped[i] !== 1) {
-      isAll = false;
-      continue;
-    }
-    if (i === first || isDropped[i - 1] !== 1) {
-      const start = starts[i] ?? 0;
-      const isApart = start === 0 || isSpace(text.charCodeAt(start - 1));
-      kept += isApart ? text.slice(at, start) + GAP : `${text.slice(at, start)} ${GAP}`;
-    }
-    at = ends[i] ?? text.length;
-  }
-  if (isAll) return GAP;
-  const rest = text.slice(at);
-  return rest === '' || isSpace(rest.charCodeAt(0)) ? kept + rest : `${kept} ${rest}`;
-}
-
-/** Those that stand between sentences. */
-function isSpace(code: number): boolean {
-  return code === 0x20 || code === 0x09 || code === 0x0d;
 }

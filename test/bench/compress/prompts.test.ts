@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { compressMessages } from '../../../edge/compress/compress.ts';
 import { effectOn, paceOf } from './measure.ts';
 import { KINDS, makePrompt } from './prompts.ts';
 
@@ -27,6 +28,16 @@ describe.each(KINDS)('%s', (kind) => {
     expect(lossy.keptSpans).toBe(lossy.spans);
     expect(lossy.spans).toBeGreaterThan(0);
   });
+});
+
+test.each(KINDS)('%s: lossy never saves less than lossless, at no rate', (kind) => {
+  for (let seed = 0; seed < 60; seed++) {
+    const { messages } = makePrompt(kind, seed);
+    const { savedBytes } = compressMessages(messages, LOSSLESS.options);
+    for (const rate of [0.2, 0.5, 0.7, 0.95]) {
+      expect(compressMessages(messages, { mode: 'lossy', rate }).savedBytes).toBeGreaterThanOrEqual(savedBytes);
+    }
+  }
 });
 
 test('answers stay at half rate, and documents shrink', () => {

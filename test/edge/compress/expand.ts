@@ -1,8 +1,8 @@
-/** Compressed messages → what they say with every reference replaced by its text. Knows the references' wording, not how they are found. */
+/** Compressed messages → what they say with every reference replaced by the lines that it names. Knows the references' wording, not how they are found. */
 import { holdsReference } from '../../../edge/compress/repeats.ts';
 import type { ChatMessage } from '../../../shared/protocol.ts';
 
-const REFERENCE = /^\[same text as above: the (?:line|(\d+) lines from) "(.*)"\]$/su;
+const REFERENCE = /^\[same text as above: the (?:line|(\d+) lines from) "(.*)"(?:, and:)?\]$/su;
 
 /** Contents, in order. `originals` tell which references are ours. Throws if one names no line above, or two. */
 export function expand(compressed: readonly ChatMessage[], originals: readonly ChatMessage[]): readonly string[] {

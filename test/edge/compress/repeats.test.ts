@@ -4,9 +4,9 @@ import { joinUnits, readText } from '../../../edge/compress/units.ts';
 
 const LONG = 'The mill stands by the river in the green valley. '.repeat(6).trim();
 const replaced = (index: RepeatIndex, content: string) => {
-  const { units, references } = index.replace(readText(content), () => false);
-  index.commit();
-  return { content: joinUnits(units), references };
+  const result = index.replace(readText(content), () => false);
+  index.commit(result);
+  return { content: joinUnits(result.units), references: result.references };
 };
 
 test('a long line that stands above becomes a reference with its begin and its end', () => {

@@ -1,7 +1,8 @@
 import * as fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { proseSpans } from '../../../edge/compress/prose-spans.ts';
-import { holdsGap, shorten } from '../../../edge/compress/shorten.ts';
+import { holdsGap } from '../../../edge/compress/gaps.ts';
+import { shorten } from '../../../edge/compress/shorten.ts';
 import { sentencesOf } from '../../../edge/compress/sentences.ts';
 import { joinUnits, readText } from '../../../edge/compress/units.ts';
 
@@ -27,7 +28,7 @@ const lines = fc.array(fc.array(fc.constantFrom(...SENTENCES), { minLength: 1, m
 
 function shortened(content: string, question: string, rate: number): string | null {
   const { units, codes } = readText(content);
-  const result = shorten(units, codes, { question, rate, isFixed: () => false });
+  const result = shorten(units, codes, { question, rate, allowance: 0, isFixed: () => false });
   return result === null ? null : joinUnits(result.units);
 }
 
