@@ -16,6 +16,7 @@ const HELP = `npm run bench:gpu -- [flags]
   --kv        auto, float16, fp8 or int8 [auto]
   --batches   of the decode steps, by comma [1,16,64,256,1024]
   --graphs    CUDA graphs: true or false [true]
+  --penalties repetition, frequency and presence penalties on every request: true or false [false]
   --layers    of the model [32]
   --max-num-seqs  of the engine; up to 32 it takes kernels that are best for few rows [1024]
   --only      decode, throughput, long, first or int4, by comma [all]
@@ -29,6 +30,7 @@ const { values } = parseArgs({
     kv: { type: 'string', default: 'auto' },
     batches: { type: 'string', default: '1,16,64,256,1024' },
     graphs: { type: 'string', default: 'true' },
+    penalties: { type: 'string', default: 'false' },
     layers: { type: 'string', default: '32' },
     'max-num-seqs': { type: 'string', default: '1024' },
     only: { type: 'string', default: 'decode,first,throughput,long,int4' },
@@ -53,6 +55,7 @@ const THROUGHPUT = [
   { requests: 500, prompt: 1000, output: 1000, must: 9000, only: 'long' },
 ];
 const CONTEXT = 128;
+const PENALTIES = { repetitionPenalty: 1.1, frequencyPenalty: 0.3, presencePenalty: 0.2 };
 
 function main(): void {
   const { kv, only } = values;
@@ -68,7 +71,7 @@ function main(): void {
   });
   const openSeconds = (performance.now() - begin) / 1000;
   show(`opened in ${openSeconds.toFixed(1)} s: ${JSON.stringify(runner.info.kv)}`);
-  const bench = new GpuBench(runner);
+  const bench = new GpuBench(runner, values.penalties === 'true' ? PENALTIES : {});
   const decodes: DecodeFigure[] = [];
   const throughputs: ThroughputFigure[] = [];
   let firstTokenMs: number | null = null;

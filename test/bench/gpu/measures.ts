@@ -42,10 +42,13 @@ const RAMP = 64;
 export class GpuBench {
   readonly #runner: ModelRunner;
   readonly #tokenBytes: TokenBytes;
+  readonly #sampling: Partial<EngineSampling>;
   #requests = 0;
 
-  constructor(runner: ModelRunner) {
+  /** `sampling`: beside the usual, of every request. */
+  constructor(runner: ModelRunner, sampling: Partial<EngineSampling> = {}) {
     this.#runner = runner;
+    this.#sampling = { ...SAMPLING, ...sampling };
     const text = Array.from({ length: runner.info.vocabSize }, (_, id) => Buffer.from(` ${id.toString(36)}`));
     this.#tokenBytes = new TokenBytes(text);
   }
@@ -108,7 +111,7 @@ export class GpuBench {
     return Array.from({ length: count }, () => {
       const id = `gpu ${this.#requests++}`;
       const promptIds = randomIds(id, promptTokens, this.#runner.info.vocabSize);
-      return engineRequest(id, { promptIds, speculation: 'off', params: { ...SAMPLING, maxTokens } });
+      return engineRequest(id, { promptIds, speculation: 'off', params: { ...this.#sampling, maxTokens } });
     });
   }
 }
