@@ -5,6 +5,9 @@ import type { CalibrationPrompts } from '../model/kv-ranges.ts';
 import { MillraceError } from '../../shared/errors.ts';
 import { PromptEncoder } from '../text/prompt.ts';
 
+/** Of each prompt, as a first start waits for them: about as long as a prompt of 1,200 tokens takes. */
+const PROMPT_TOKENS = 96;
+
 const turn = (...contents: readonly string[]): readonly ChatMessage[] =>
   contents.map((content, i) => ({ role: i % 2 === 0 ? 'user' : 'assistant', content }));
 
@@ -61,7 +64,7 @@ const TEXTS: readonly string[] = [
 
 export function calibrationPrompts(folder: string, vocabSize: number): CalibrationPrompts {
   const identity = createHash('sha256')
-    .update(JSON.stringify([CHATS, TEXTS]))
+    .update(JSON.stringify([CHATS, TEXTS, PROMPT_TOKENS]))
     .digest('hex')
     .slice(0, 16);
   return { identity, read: () => encodeAll(new PromptEncoder(folder, vocabSize)) };
@@ -69,7 +72,8 @@ export function calibrationPrompts(folder: string, vocabSize: number): Calibrati
 
 function encodeAll(encoder: PromptEncoder): readonly Int32Array[] {
   const chats = CHATS.map((messages) => encodeChat(encoder, messages));
-  return [...chats, ...TEXTS.map((text) => encoder.encode({ type: 'text', text }))];
+  const texts = TEXTS.map((text) => encoder.encode({ type: 'text', text }));
+  return [...chats, ...texts].map((ids) => ids.subarray(0, PROMPT_TOKENS));
 }
 
 /** A model without a chat template reads what was said. */
