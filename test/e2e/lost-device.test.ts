@@ -1,7 +1,11 @@
 /** A device that is lost in mid-run: a real worker process whose runner fails for good, behind real NATS and a real edge. */
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import OpenAI from 'openai';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { fileURLToPath } from 'node:url';
+import { Child } from '../../infra/dev/child.ts';
 import { startNats, type NatsServer } from '../../infra/dev/nats.ts';
 import { startWorker } from '../../infra/dev/worker.ts';
 import { HandGateway } from '../support/hand-gateway.ts';
@@ -39,6 +43,29 @@ test('every request ends in an error it may be tried again after, the worker say
   // Nothing takes its submits any more.
   await expect(gateway.submit('late')).rejects.toThrow(/no responders/i);
 }, 60_000);
+
+test('millrace generate says why in one line, keeps what is done, and exits with 1', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'lost-device-'));
+  const output = join(folder, 'out.jsonl');
+  const cli = ['gpu-worker/cli/millrace.mjs', 'generate', '--device', 'cpu', '--model', FOLDER, '--max-num-seqs', '4'];
+  const work = ['--prompt', 'abc', '--repeat', '40', '--max-tokens', '8', '--output', output, '--progress', 'false'];
+  const lines: string[] = [];
+  const env = { ...losingAt(20), ORT_DISABLE_TELEMETRY: '1' };
+  const args = [...cli, ...work];
+  const child = new Child({ command: process.execPath, args, env, onLine: (line) => lines.push(line) });
+  expect(await child.exited).toBe('code 1');
+  expect(lines.filter((line) => line.includes('device is lost'))).toEqual([
+    `The engine failed: the device is lost: ${LOSS}. Load the model again.`,
+  ]);
+  // What was done stays, what ran has its error.
+  const written = readFileSync(output, 'utf8').trim().split('\n');
+  const entries = written.map((line) => JSON.parse(line) as { outputs?: object; error?: { code: string } });
+  const done = entries.filter(({ outputs }) => outputs !== undefined);
+  expect(done.length).toBeGreaterThan(0);
+  expect(entries.length).toBeLessThan(40);
+  for (const { outputs, error } of entries) if (outputs === undefined) expect(error?.code).toBe('worker_lost');
+  rmSync(folder, { recursive: true });
+}, 30_000);
 
 let stack: Stack;
 beforeAll(async () => {
