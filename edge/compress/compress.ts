@@ -6,7 +6,9 @@ import { holdsReference, RepeatIndex } from './repeats.ts';
 import { holdsGap } from './gaps.ts';
 import { affordable } from './rests.ts';
 import { shorten, type Shortened } from './shorten.ts';
-import { joinUnits, parseUnits, readText } from './units.ts';
+import { savedTokens } from './saved-tokens.ts';
+import { joinUnits, parseUnits, readText, type Unit } from './units.ts';
+import type { Written } from './written.ts';
 
 export interface CompressionOptions {
   /**
@@ -23,7 +25,7 @@ export interface Compression {
   readonly messages: readonly ChatMessage[];
   /** Of content, in UTF-8. */
   readonly savedBytes: number;
-  /** At 4 bytes a token; only the worker, which has the tokenizer, knows better. */
+  /** By kinds of text (`saved-tokens.ts`); only the worker, which has the tokenizer, knows better. */
   readonly savedTokensEstimate: number;
   /** Repeats that a reference stands for. */
   readonly references: number;
@@ -31,7 +33,6 @@ export interface Compression {
 }
 
 export const MIN_RATE = 0.2;
-const BYTES_PER_TOKEN = 4;
 
 /**
  * Each message's result depends on it and those before it alone, so a conversation that grows keeps its prefix byte for
@@ -47,19 +48,22 @@ export function compressMessages(messages: readonly ChatMessage[], options: Comp
   const compressor = new Compressor(options);
   const compressed = messages.map((message) => compressor.next(message));
   const { savedBytes, references, droppedSentences } = compressor;
-  const savedTokensEstimate = Math.round(savedBytes / BYTES_PER_TOKEN);
+  const savedTokensEstimate = Math.round(compressor.savedTokens);
   return { messages: compressed, savedBytes, savedTokensEstimate, references, droppedSentences };
 }
 
 interface Outcome {
-  readonly content: string;
+  /** As the message was read, and what is sent of it. */
+  readonly units: readonly Unit[];
+  readonly sent: readonly Written[];
   readonly references: number;
-  readonly droppedSentences: number;
+  readonly shortened: Shortened | null;
 }
 
 /** A conversation so far. All that later messages see is what an output says when it is read again. */
 class Compressor {
   savedBytes = 0;
+  savedTokens = 0;
   references = 0;
   droppedSentences = 0;
   readonly #options: CompressionOptions;
@@ -78,24 +82,23 @@ class Compressor {
     const { role, content } = message;
     const isUser = role === 'user';
     const stays = role === 'assistant' || holdsReference(content);
-    const outcome = stays ? this.#unchanged(content) : this.#compress(content, isUser);
-    if (isUser) this.#unread.push(outcome.content);
-    if (outcome.content === content) return message;
-    this.savedBytes += utf8Bytes(content) - utf8Bytes(outcome.content);
+    const outcome = stays ? null : this.#compress(content, isUser);
+    const sent = outcome === null ? content : joinUnits(outcome.sent);
+    if (outcome === null) this.#repeats.add(content);
+    if (isUser) this.#unread.push(sent);
+    if (outcome === null || sent === content) return message;
+    this.savedBytes += utf8Bytes(content) - utf8Bytes(sent);
+    this.savedTokens += savedTokens(content, { ...outcome, droppedChars: outcome.shortened?.gainedChars ?? 0 });
     this.references += outcome.references;
-    this.droppedSentences += outcome.droppedSentences;
-    return { ...message, content: outcome.content };
+    this.droppedSentences += outcome.shortened?.droppedSentences ?? 0;
+    return { ...message, content: sent };
   }
 
-  #unchanged(content: string): Outcome {
-    this.#repeats.add(content);
-    return { content, references: 0, droppedSentences: 0 };
-  }
-
-  #compress(content: string, isUser: boolean): Outcome {
+  /** null: it stays as it is, and no index has it yet. */
+  #compress(content: string, isUser: boolean): Outcome | null {
     const read = readText(content);
     const { units } = read;
-    if (units.every(({ kind }) => kind === 'blank')) return this.#unchanged(content);
+    if (units.every(({ kind }) => kind === 'blank')) return null;
     const { flags, question } = isUser ? ownWords(units) : NOTHING_OWN;
     const replaced = this.#repeats.replace(read, (i) => flags[i] === true);
     const { references } = replaced;
@@ -112,16 +115,17 @@ class Compressor {
           });
     if (shortened === null && references === 0) {
       this.#repeats.commit(replaced);
-      return { content: joinUnits(units), references, droppedSentences: 0 };
+      return { units, sent: units, references, shortened };
     }
     this.#repeats.rollBack();
-    const droppedSentences = shortened?.droppedSentences ?? 0;
     this.#gained += shortened?.gainedChars ?? 0;
-    if (shortened !== null && references === 0) return this.#withoutNewRepeats(shortened, read.codes);
-    const sent = affordable(shortened?.units ?? replaced.units, this.#gained);
-    this.#gained -= sent.bytes;
-    this.#repeats.addUnits(sent.units, read.codes);
-    return { content: joinUnits(sent.units), references, droppedSentences };
+    if (shortened !== null && references === 0) {
+      return { units, ...this.#withoutNewRepeats(shortened.units, read.codes), shortened };
+    }
+    const told = affordable(shortened?.units ?? replaced.units, this.#gained);
+    this.#gained -= told.bytes;
+    this.#repeats.addUnits(told.units, read.codes);
+    return { units, sent: told.units, references, shortened };
   }
 
   /** Of the user's last message with one. */
@@ -136,14 +140,13 @@ class Compressor {
   }
 
   /** Lines that equal lines above only since both are shortened become references as well. */
-  #withoutNewRepeats({ units, droppedSentences }: Shortened, codes: Uint16Array): Outcome {
-    const content = joinUnits(units);
-    if (this.#repeats.addIfNew(units, codes)) return { content, references: 0, droppedSentences };
-    const shortened = readText(content);
+  #withoutNewRepeats(units: readonly Written[], codes: Uint16Array): Pick<Outcome, 'sent' | 'references'> {
+    if (this.#repeats.addIfNew(units, codes)) return { sent: units, references: 0 };
+    const shortened = readText(joinUnits(units));
     const { flags } = ownWords(shortened.units);
     const replaced = this.#repeats.replace(shortened, (i) => flags[i] === true);
     this.#repeats.commit(replaced);
-    return { content: joinUnits(replaced.units), references: replaced.references, droppedSentences };
+    return { sent: replaced.units, references: replaced.references };
   }
 }
 

@@ -22,6 +22,8 @@ export class LineIndex {
   /** Of this message. */
   start = 0;
   #quotesBefore = 0;
+  /** That lines are taken from now. */
+  #text = '';
 
   get size(): number {
     return this.#texts.length;
@@ -32,16 +34,18 @@ export class LineIndex {
     this.#addLines(text, buffer.load(text), 0);
   }
 
-  /** `hash`: of its quote, if it is one line. */
-  addUnit(unit: Unit, codes: Uint16Array, hash: number): void {
-    const { kind, text, start, end } = unit;
-    if (kind === 'prose' || kind === 'json' || text === '') this.#add(text, [0, text.length], hash);
-    else if (text.length === end - start) this.#addLines(text, codes, start);
+  /** `codes` are those of the text that the unit was read from. */
+  addUnit({ kind, text, start, end, quote }: Unit, codes: Uint16Array): void {
+    if (kind === 'prose' || kind === 'json' || text === '') {
+      this.#text = text;
+      this.#add(0, text.length, quote);
+    } else if (text.length === end - start) this.#addLines(text, codes, start);
     else this.addText(text);
   }
 
   addLine(line: string): void {
-    this.#add(line, [0, line.length], quoteHashOf(line));
+    this.#text = line;
+    this.#add(0, line.length, quoteHashOf(line));
   }
 
   /** What was taken in stays: the message ends. */
@@ -80,16 +84,20 @@ export class LineIndex {
 
   /** `text` stands in `codes` from `base` on. */
   #addLines(text: string, codes: Uint16Array, base: number): void {
+    this.#text = text;
     const end = base + text.length;
-    for (let start = base, at = base; at <= end; at++) {
-      if (at < end && codes[at] !== FEED) continue;
-      this.#add(text, [start - base, at - base], quoteHash(codes, start, at));
+    let start = base;
+    for (let at = base; at < end; at++) {
+      if (codes[at] !== FEED) continue;
+      this.#add(start - base, at - base, quoteHash(codes, start, at));
       start = at + 1;
     }
+    this.#add(start - base, end - base, quoteHash(codes, start, end));
   }
 
-  #add(text: string, [start, end]: readonly [number, number], hash: number): void {
-    const at = this.#texts.push(text) - 1;
+  /** The line from `start` to `end` in `#text`. */
+  #add(start: number, end: number, hash: number): void {
+    const at = this.#texts.push(this.#text) - 1;
     this.#starts.push(start);
     this.#ends.push(end);
     if (hash === NO_QUOTE) return;

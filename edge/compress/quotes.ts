@@ -1,9 +1,13 @@
 /** The short name that a reference gives a line, and its hash. Knows no conversation. */
+import { CodeBuffer } from './codes.ts';
 
 /** Shorter lines cannot be told from others. */
 const MIN_QUOTED_CHARS = 16;
 const [HEAD, TAIL] = [36, 24];
 const BETWEEN = ' … ';
+const MIXER = 0x9e3779b1;
+/** Head and tail of a line are within. */
+const SHOWN = 128;
 export const NO_QUOTE = 0;
 
 /** Those that `trim` trims. */
@@ -32,23 +36,40 @@ export function quoteHash(codes: Uint16Array, start: number, end: number): numbe
     if (isHighSurrogate(codes[head - 1] ?? 0)) head--;
     while (head > start && SPACES[codes[head - 1] ?? 0] === 1) head--;
   }
-  let hash = 0;
-  for (let i = start; i < head; i++) hash = (Math.imul(hash, 31) + (codes[i] ?? 0)) | 0;
+  const hash = fold(codes, start, head);
   if (isShort) return hash || 1;
-  for (let i = 0; i < BETWEEN.length; i++) hash = (Math.imul(hash, 31) + BETWEEN.charCodeAt(i)) | 0;
   let tail = end - TAIL;
   if (isHighSurrogate(codes[tail - 1] ?? 0)) tail++;
   while (tail < end && SPACES[codes[tail] ?? 0] === 1) tail++;
-  for (let i = tail; i < end; i++) hash = (Math.imul(hash, 31) + (codes[i] ?? 0)) | 0;
-  return hash || 1;
+  const length = head - start + BETWEEN.length + end - tail;
+  if (length > HEAD + TAIL) return Math.imul(hash, MIXER) ^ fold(codes, tail, end) || 1;
+  // A short line may have the same.
+  scratch.set(codes.subarray(start, head));
+  for (let i = 0; i < BETWEEN.length; i++) scratch[head - start + i] = BETWEEN.charCodeAt(i);
+  scratch.set(codes.subarray(tail, end), length - (end - tail));
+  return fold(scratch, 0, length) || 1;
 }
 
+const scratch = new Uint16Array(HEAD + TAIL);
+
+/** Four at a time: a chain of single multiplications is slow. */
+function fold(codes: Uint16Array, start: number, end: number): number {
+  let hash = end - start;
+  let i = start;
+  for (; i + 3 < end; i += 4) {
+    const first = Math.imul(codes[i] ?? 0, 29791) + Math.imul(codes[i + 1] ?? 0, 961);
+    hash = (Math.imul(hash, 923521) + first + Math.imul(codes[i + 2] ?? 0, 31) + (codes[i + 3] ?? 0)) | 0;
+  }
+  for (; i < end; i++) hash = (Math.imul(hash, 31) + (codes[i] ?? 0)) | 0;
+  return hash;
+}
+
+const buffer = new CodeBuffer();
+
 export function quoteHashOf(line: string): number {
-  const quote = quoteOf(line);
-  if (quote === null) return NO_QUOTE;
-  let hash = 0;
-  for (let i = 0; i < quote.length; i++) hash = (Math.imul(hash, 31) + quote.charCodeAt(i)) | 0;
-  return hash || 1;
+  // All that the hash reads, of a long line.
+  const short = line.length <= SHOWN ? line : line.slice(0, SHOWN / 2) + line.slice(line.length - SHOWN / 2);
+  return quoteHash(buffer.load(short), 0, short.length);
 }
 
 function isHighSurrogate(code: number): boolean {

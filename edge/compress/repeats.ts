@@ -1,6 +1,6 @@
 /** Exact repeats of lines within a conversation, and the references that stand for them. Never reads a reference back. */
 import { LineIndex } from './line-index.ts';
-import { NO_QUOTE, quoteHash, quoteHashOf, quoteOf } from './quotes.ts';
+import { NO_QUOTE, quoteHashOf, quoteOf } from './quotes.ts';
 import { restsOf } from './rests.ts';
 import type { ReadText, Unit } from './units.ts';
 import type { Cut, Reference, Written } from './written.ts';
@@ -80,11 +80,10 @@ export class RepeatIndex {
     for (let i = 0; i < units.length;) {
       const unit = units[i];
       if (unit === undefined) break;
-      const hash = hashOf(unit, codes);
-      const run = hash === NO_QUOTE ? null : this.#longestRun(units, i, { hash, isFree });
+      const run = unit.quote === NO_QUOTE ? null : this.#longestRun(units, i, isFree);
       const first = written.length;
       if (run === null) {
-        this.#lines.addUnit(unit, codes, hash);
+        this.#lines.addUnit(unit, codes);
         written.push(unit);
       } else {
         for (let k = 0; k < run.lineCount; k++) {
@@ -116,21 +115,20 @@ export class RepeatIndex {
   #takeIn(units: readonly Written[], codes: Uint16Array): void {
     for (const unit of units) {
       if (unit.kind === 'cut' || unit.kind === 'reference' || unit.kind === 'rest') this.#lines.addLine(unit.text);
-      else this.#lines.addUnit(unit, codes, hashOf(unit, codes));
+      else this.#lines.addUnit(unit, codes);
     }
   }
 
   /** Ends the message: notes what its lines were, and what it told of others. */
   #settle(units: readonly Written[]): void {
+    if (!units.some(({ kind }) => kind === 'cut' || kind === 'rest')) return this.#lines.commit();
     const rests = units.filter((unit) => unit.kind === 'rest');
     const told = new Set(rests.flatMap((rest) => rest.told));
     for (const cut of new Set(rests.map((rest) => rest.cut))) cut.left = cut.left.filter((left) => !told.has(left));
     let at = this.#lines.start;
-    if (units.some(({ kind }) => kind === 'cut')) {
-      for (const unit of units) {
-        if (unit.kind === 'cut') this.#noteCut(unit, at);
-        at += unit.kind === 'code' || unit.kind === 'table' || unit.kind === 'blank' ? unit.text.split('\n').length : 1;
-      }
+    for (const unit of units) {
+      if (unit.kind === 'cut') this.#noteCut(unit, at);
+      at += unit.kind === 'code' || unit.kind === 'table' || unit.kind === 'blank' ? unit.text.split('\n').length : 1;
     }
     this.#lines.commit();
   }
@@ -153,12 +151,8 @@ export class RepeatIndex {
   }
 
   /** Units from `i` on that equal lines above, from the first line with that quote on; null where that saves too little. */
-  #longestRun(
-    units: readonly Unit[],
-    i: number,
-    { hash, isFree }: { readonly hash: number; readonly isFree: (index: number) => boolean },
-  ): Run | null {
-    const at = this.#beginOf(units[i]?.text ?? '', hash);
+  #longestRun(units: readonly Unit[], i: number, isFree: (index: number) => boolean): Run | null {
+    const at = this.#beginOf(units[i]);
     if (at === null || !isFree(i)) return null;
     const cuts: (readonly [Cut, number])[] = [];
     let [lineCount, unitCount, chars, kept] = [0, 0, 0, 0];
@@ -179,8 +173,9 @@ export class RepeatIndex {
   }
 
   /** The line that was sent for this one, if it can be told from all others. */
-  #beginOf(text: string, hash: number): number | null {
-    const same = this.#lines.first(hash);
+  #beginOf(unit: Unit | undefined): number | null {
+    const { text, quote } = unit ?? { text: '', quote: NO_QUOTE };
+    const same = this.#lines.first(quote);
     if (same !== null && !this.#cuts.has(same) && this.#lines.lineAt(same) === text) return same;
     const shortened = this.#cutFrom.size === 0 ? undefined : this.#cutFrom.get(text);
     if (shortened === undefined) return null;
@@ -194,12 +189,6 @@ export class RepeatIndex {
     const text = cuts.every(([{ left }]) => left.length === 0) ? alone : `${lines}, and:]`;
     return { kind: 'reference', text, alone };
   }
-}
-
-/** Of a unit of one line. */
-function hashOf({ kind, text, start }: Unit, codes: Uint16Array): number {
-  if (kind === 'prose') return quoteHash(codes, start, start + text.length);
-  return kind === 'json' ? quoteHashOf(text) : NO_QUOTE;
 }
 
 /** Code and tables stay: whoever works on them needs them whole where they stand. */

@@ -2,6 +2,7 @@
 import { kindsOf, lineAt, type Line } from './code-lines.ts';
 import { CodeBuffer } from './codes.ts';
 import { scanJson, withoutBlanks } from './json.ts';
+import { NO_QUOTE, quoteHash, quoteHashOf } from './quotes.ts';
 
 export interface Unit {
   /** `prose`, `json` and `blank` are one line in canonical form; `code` and `table` are verbatim, line feeds included. */
@@ -13,6 +14,8 @@ export interface Unit {
   readonly text: string;
   /** Where the JSON in it begins in the source, its own or that of a ```json fence. */
   readonly jsonAt: number | null;
+  /** Hash of its quote (`quotes.ts`); NO_QUOTE where it may be several lines. */
+  readonly quote: number;
   /** Of prose: which marks of `code-lines.ts` its begin holds. */
   readonly marks: number;
 }
@@ -100,7 +103,7 @@ class Reader {
     if (at === this.#text.length) end = at;
     if (end < from) return at;
     this.#endParagraph();
-    this.#push({ kind: 'blank', start: from, end, text: '', jsonAt: null, marks: 0 });
+    this.#push({ kind: 'blank', start: from, end, text: '', jsonAt: null, quote: NO_QUOTE, marks: 0 });
     return null;
   }
 
@@ -110,22 +113,39 @@ class Reader {
     const info = this.#text.slice(opener.first + marker.length, opener.last);
     if (marker.startsWith('`') && info.includes('`')) return false;
     this.#endParagraph();
-    let close: Line | null = null;
-    for (let at = opener.end + 1; at <= this.#text.length && close === null;) {
-      const line = this.#line(at, this.#firstFrom(at));
-      if (this.#fenceAt(line)?.startsWith(marker) === true && this.#isOnlyFence(line)) close = line;
-      at = line.end + 1;
-    }
+    const close = this.#closeOf(opener, marker);
     const [start, end] = [opener.start, close?.end ?? this.#text.length];
     const jsonAt = close !== null && info.trim().toLowerCase() === 'json' ? this.#bodyStart(opener, close) : null;
     const json = close === null || jsonAt === null ? null : this.#fencedJson(jsonAt, close);
     if (close === null || jsonAt === null || json === null) {
-      this.#push({ kind: 'code', start, end, text: this.#text.slice(start, end), jsonAt: null, marks: 0 });
+      this.#push({
+        kind: 'code',
+        start,
+        end,
+        text: this.#text.slice(start, end),
+        jsonAt: null,
+        quote: NO_QUOTE,
+        marks: 0,
+      });
     } else {
       const [begin, finish] = [this.#text.slice(start, opener.end), this.#text.slice(close.start, end)];
-      this.#push({ kind: 'code', start, end, text: `${begin}\n${json}\n${finish}`, jsonAt, marks: 0 });
+      this.#push({ kind: 'code', start, end, text: `${begin}\n${json}\n${finish}`, jsonAt, quote: NO_QUOTE, marks: 0 });
     }
     return true;
+  }
+
+  #closeOf(opener: Line, marker: string): Line | null {
+    const code = marker.charCodeAt(0);
+    for (let at = opener.end + 1; at <= this.#text.length;) {
+      const first = this.#firstFrom(at);
+      if (this.#codes[first] === code) {
+        const line = this.#line(at, first);
+        if (this.#fenceAt(line)?.startsWith(marker) === true && this.#isOnlyFence(line)) return line;
+      }
+      const feed = this.#text.indexOf('\n', first);
+      at = feed < 0 ? this.#text.length + 1 : feed + 1;
+    }
+    return null;
   }
 
   /** Three or more backticks or tildes that a line begins with. */
@@ -166,7 +186,7 @@ class Reader {
     const isSmall = scan.end <= end && scan.end - first < MIN_JSON_CHARS;
     const json = isSmall ? this.#text.slice(first, scan.end) : withoutBlanks(this.#text, first, scan);
     const text = first === start ? json : this.#text.slice(start, first) + json;
-    this.#push({ kind: 'json', start, end: rest.end, text, jsonAt: first, marks: 0 });
+    this.#push({ kind: 'json', start, end: rest.end, text, jsonAt: first, quote: quoteHashOf(text), marks: 0 });
     return true;
   }
 
@@ -185,8 +205,10 @@ class Reader {
       if (kind !== 'prose') {
         while (kinds[i + 1] === kind) end = lines[++i]?.end ?? end;
       }
-      const last = kind === 'prose' ? line.last : end;
-      this.#push({ kind, start, end, text: this.#text.slice(start, last), jsonAt: null, marks });
+      const isProse = kind === 'prose';
+      const last = isProse ? line.last : end;
+      const quote = isProse ? quoteHash(this.#codes, start, last) : NO_QUOTE;
+      this.#push({ kind, start, end, text: this.#text.slice(start, last), jsonAt: null, quote, marks });
     }
   }
 

@@ -38,6 +38,13 @@ describe('no reference', () => {
     expect(replaced(index, String(one)).references).toBe(0);
   });
 
+  test('to a line whose quote another line is', () => {
+    const index = new RepeatIndex();
+    const line = `A heading${' '.repeat(40)}${'about the mill and its wheel, '.repeat(8)}  the end`;
+    index.add(`A heading … and its wheel,   the end\n${line}`);
+    expect(replaced(index, line)).toEqual({ content: line, references: 0 });
+  });
+
   test('over the end of a message', () => {
     const index = new RepeatIndex();
     index.add(LONG.slice(0, 150));
