@@ -2,6 +2,7 @@
 import type { ModelConfig } from './config.ts';
 import { attentionGraph, KV_KINDS, scaleInput } from './graph/cpu-graph.ts';
 import type { CpuKvType } from './graph/cpu-graph.ts';
+import { kvBytesPerToken } from './kv-slots.ts';
 import type { KvSlots } from './kv-slots.ts';
 import type { PartTensors } from './run-buffers.ts';
 import { Memory } from './runtime/memory.ts';
@@ -40,6 +41,11 @@ export interface CpuAttentionOptions {
   readonly kvType: CpuKvType;
   /** From so many tokens on a chunk attends in float32 over either; by default none does. */
   readonly longChunk?: number;
+}
+
+/** What long chunks attend to in float32 beside an int8 cache: one sequence in one layer. */
+export function expandedBytes(config: ModelConfig, { capacity, kvType }: CpuAttentionOptions): number {
+  return kvType === 'float32' ? 0 : (capacity * kvBytesPerToken(config)) / config.layers;
 }
 
 export class CpuAttention {

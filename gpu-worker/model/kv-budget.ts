@@ -5,7 +5,7 @@ export interface KvBudget {
   /** Tokens of a slot. */
   readonly maxModelLen: number;
   readonly bytesPerToken: number;
-  /** Memory of the machine, and what the weights take of it. */
+  /** Memory of the machine, and what weights and working memory take of it. */
   readonly memoryBytes: number;
   readonly weightBytes: number;
   /** Share of the machine's memory that weights and KV cache may fill, 0 to 1. */

@@ -4,7 +4,7 @@ import { totalmem } from 'node:os';
 import type { ModelRunner } from '../engine/runner.ts';
 import { readModelConfig } from './config.ts';
 import type { ModelConfig } from './config.ts';
-import { longChunk } from './cpu-attention.ts';
+import { expandedBytes, longChunk } from './cpu-attention.ts';
 import { CpuDecoder, planWeights } from './cpu-decoder.ts';
 import { CpuRunner } from './cpu-runner.ts';
 import { kvCapacityTokens } from './kv-budget.ts';
@@ -138,7 +138,8 @@ export function createRunner(
     cleanup.push(() => decoder.release());
     store.settle();
     const bytesPerToken = kvBytesPerToken(config, kvType);
-    const sizes = { slots, maxModelLen, bytesPerToken, weightBytes: store.residentBytes };
+    const weightBytes = store.residentBytes + expandedBytes(config, { capacity: maxModelLen, kvType });
+    const sizes = { slots, maxModelLen, bytesPerToken, weightBytes };
     const capacityTokens = capacityOf(options, sizes);
     const layers = keepLayers?.join() ?? 'all';
     const rounding = { ...options, maxModelLen, identity: `${store.identity} ${layers}` };
