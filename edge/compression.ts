@@ -11,6 +11,8 @@ export const LOSSLESS: CompressionOptions = { mode: 'lossless', rate: 1 };
 export const DEFAULT_RATE = 0.7;
 /** Tokens of text have two bytes at least, or the prompt's tokens are mostly those of the template. */
 const MOST_TOKENS_PER_BYTE = 0.5;
+/** What chat templates mostly put around a message, and before the answer. */
+const [MESSAGE_TOKENS, ANSWER_TOKENS] = [5, 3];
 
 export const compressionFields = {
   compression: optional(
@@ -58,7 +60,7 @@ function compressText(text: string, options: CompressionOptions): string {
 export interface Savings {
   /** UTF-8. */
   readonly bytes: number;
-  /** By the tokens per byte of the prompt that was sent: what was not sent nobody tokenized. */
+  /** By the tokens per byte of the texts that were sent: what was not sent nobody tokenized. */
   readonly tokensEstimate: number;
 }
 
@@ -67,7 +69,9 @@ export const NOTHING_SAVED: Savings = { bytes: 0, tokensEstimate: 0 };
 /** `sent`: what the worker got, and counted as `promptTokens`. */
 export function savingsOf(bytes: number, sent: Prompt, promptTokens: number): Savings {
   if (bytes === 0) return NOTHING_SAVED;
-  const tokensPerByte = Math.min(MOST_TOKENS_PER_BYTE, promptTokens / Math.max(1, promptBytes(sent)));
+  const ofTemplate = sent.type === 'chat' ? MESSAGE_TOKENS * sent.messages.length + ANSWER_TOKENS : 0;
+  const textTokens = Math.max(0, promptTokens - ofTemplate);
+  const tokensPerByte = Math.min(MOST_TOKENS_PER_BYTE, textTokens / Math.max(1, promptBytes(sent)));
   return { bytes, tokensEstimate: Math.round(bytes * tokensPerByte) };
 }
 

@@ -92,6 +92,9 @@ it('savings: bytes as counted, tokens by those of the prompt that was sent, neve
   const sent = text('ä'.repeat(500));
   expect(promptBytes(sent)).toBe(1000);
   expect(savingsOf(400, sent, 250)).toEqual({ bytes: 400, tokensEstimate: 100 });
+  const chat: Prompt = { type: 'chat', messages: [{ role: 'user', content: 'The mill is old, and so is its wheel.' }] };
+  // 18 tokens, of which the template's are 8.
+  expect(savingsOf(370, chat, 18)).toEqual({ bytes: 370, tokensEstimate: 100 });
   expect(savingsOf(400, text('hi'), 21)).toEqual({ bytes: 400, tokensEstimate: 200 });
   expect(savingsOf(0, sent, 250)).toEqual(NOTHING_SAVED);
 });
