@@ -47,6 +47,7 @@ export interface LoadOptions {
   readonly device?: EngineConfig['device'];
   readonly gpu?: number;
   readonly dtype?: EngineConfig['dtype'];
+  /** Number format of keys and values; by default the device's own choice. */
   readonly kvCacheDtype?: EngineConfig['kvCacheDtype'];
   /** Of a GPU's memory set aside for CUDA graphs; 0 = none. */
   readonly cudaGraphMemoryMib?: number;

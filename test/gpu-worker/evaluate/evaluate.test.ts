@@ -9,6 +9,8 @@ import { pruneLayers, scoreWith } from '../../../gpu-worker/evaluate/prune.ts';
 import { readTexts } from '../../../gpu-worker/evaluate/scored-text.ts';
 import { perplexityOf, Scorer } from '../../../gpu-worker/evaluate/scorer.ts';
 import { LLM } from '../../../gpu-worker/llm.ts';
+import type { LoadOptions } from '../../../gpu-worker/llm.ts';
+import type { ChatMessage } from '../../../shared/protocol.ts';
 import { readModelConfig } from '../../../gpu-worker/model/config.ts';
 import { planWeights } from '../../../gpu-worker/model/cpu-decoder.ts';
 import { chooseCpuKvType } from '../../../gpu-worker/model/kv-calibration.ts';
@@ -158,6 +160,31 @@ describe('an int8 KV cache', () => {
     // <|im_start|>user: chats are rendered.
     expect(all.filter((ids) => ids[0] === all[0]?.[0]).length).toBeGreaterThanOrEqual(8);
     expect(calibrationPrompts(TINY, 500).identity).toBe(prompts.identity);
+  });
+
+  test('gives the texts that float32 gives, in a batch and alone', { timeout: 60_000 }, async () => {
+    const chats = readFileSync(inTree('infra/model/heldout.jsonl'), 'utf8').split('\n').slice(0, 24);
+    const prompts = chats.map((line) => (JSON.parse(line) as { messages: ChatMessage[] }).messages.slice(0, 1));
+    const texts = async (options: LoadOptions): Promise<readonly string[]> => {
+      const model = {
+        model: EMBEDDED,
+        maxModelLen: 512,
+        device: 'cpu',
+        threads: 2,
+        quantizationCache: 'none',
+      } as const;
+      await using llm = await LLM.load({ ...model, ...options });
+      const found: string[] = [];
+      for await (const { index, outputs } of llm.generate(prompts, { temperature: 0, maxTokens: 40 })) {
+        found[index] = outputs[0]?.text ?? '';
+      }
+      return found;
+    };
+    const exact = await texts({ maxNumSeqs: 8, kvCacheDtype: 'float32' });
+    const equal = (found: readonly string[]) => found.filter((text, i) => text === exact[i]).length;
+    expect(equal(await texts({ maxNumSeqs: 8, kvCacheDtype: 'int8' }))).toBeGreaterThanOrEqual(22);
+    const alone = { maxNumSeqs: 1, maxNumBatchedTokens: 16, kvCacheDtype: 'int8' } as const;
+    expect(equal(await texts(alone))).toBeGreaterThanOrEqual(22);
   });
 
   test('is measured once; another start reads what was found', { timeout: 60_000 }, () => {
