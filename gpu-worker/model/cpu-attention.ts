@@ -115,10 +115,10 @@ export class CpuAttention {
 
   #attendInFloat(part: AttendedPart, kv: KvSlots, { binding, layer }: { binding: Binding; layer: number }): void {
     const { slot, start, length } = part;
-    const window = this.#config.attention[layer]?.window ?? null;
-    const from = window === null ? 0 : Math.max(0, start + 1 - window);
     const place = (offset: number): number => 2 * layer + offset;
-    this.#whole.forEach(({ values }, offset) => kv.expand({ place: place(offset), slot, from, to: start }, values));
+    // Also what lies before a window: it weighs nothing, but another sequence's NaN there would make NaN of it.
+    const before = { slot, from: 0, to: start };
+    this.#whole.forEach(({ values }, offset) => kv.expand({ place: place(offset), ...before }, values));
     const tensors = this.#whole.map(({ tensor }) => tensor);
     lendCache(binding, tensors, 0);
     binding.run();

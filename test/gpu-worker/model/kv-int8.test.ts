@@ -191,6 +191,21 @@ test.each([
   attention.free();
 });
 
+test.each([null, 20])('a sequence of NaN makes none of another that comes after it (window %s)', (window) => {
+  const attention = new Attention(configOf({ window, rope }, null));
+  const fill = (count: number) => randomTokens(count);
+  attention.run(fill(40), 0, [0]);
+  expect(attention.run(fill(60).fill(NaN), 1, [0]).every(Number.isNaN)).toBe(true);
+  expect(attention.run(fill(40), 0, [40]).every(Number.isFinite)).toBe(true);
+  expect(
+    attention
+      .run(fill(2), 0, [80, 60])
+      .subarray(0, HEADS * HEAD_DIM)
+      .every(Number.isFinite),
+  ).toBe(true);
+  attention.free();
+});
+
 test('a pair that turns may become as large as both together', () => {
   const ranges = new Float32Array(6);
   const pairs = rotatedPairs({ window: null, rope: { ...rope, dims: 4 } });
