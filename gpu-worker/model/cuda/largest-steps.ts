@@ -20,6 +20,8 @@ export interface StepParts {
 export interface LargestSteps {
   readonly maxNumSeqs: number;
   readonly maxStepTokens: number;
+  /** Positions that the rotary tables have: what lies further is not the model's memory. */
+  readonly maxModelLen: number;
   readonly partLimits: PartLimits;
   readonly buckets: BucketLimits;
 }
@@ -28,8 +30,8 @@ const DRAW_KINDS: readonly DrawKind[] = ['greedy', 'sampled', 'mixed'];
 
 /** Every block is block 0, so a cache of one block is enough. */
 export function runLargestSteps(parts: StepParts & { readonly rules: DeviceRules }, limits: LargestSteps): void {
-  const { maxNumSeqs, maxStepTokens, buckets, partLimits } = limits;
-  const longest = Math.min(maxStepTokens, buckets.maxWidth * partLimits.blockSize);
+  const { maxNumSeqs, maxStepTokens, maxModelLen, buckets, partLimits } = limits;
+  const longest = Math.min(maxStepTokens, maxModelLen);
   // Prompts of full length until the step is full.
   const prompts: PlanRow[] = [];
   for (let left = maxStepTokens; left > 0 && prompts.length < maxNumSeqs; left -= longest) {
@@ -37,7 +39,7 @@ export function runLargestSteps(parts: StepParts & { readonly rules: DeviceRules
   }
   runStep(parts, prompts, partLimits);
   const decodes = Math.min(maxNumSeqs, maxStepTokens);
-  const start = buckets.maxWidth * partLimits.blockSize - 1;
+  const start = maxModelLen - 1;
   runStep(
     parts,
     Array.from({ length: decodes }, (_, i) => row(i, { start, tokens: 1, buckets })),
