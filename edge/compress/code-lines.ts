@@ -53,29 +53,38 @@ export function kindsOf(text: string, lines: readonly Line[], afterCode: boolean
   const goesOn = opener !== undefined && isIndented(text, opener, afterCode ? 1 : INDENTED_CODE);
   if (goesOn) return lines.map(() => 'code');
   const kinds: LineKind[] = [];
-  let yamlCount = 0;
-  let hasCode = false;
-  for (const line of lines) {
-    const kind = kindBy(text, line);
-    kinds.push(kind);
-    hasCode ||= kind === 'code';
-    if ((line.marks & COLON_MARK) !== 0 && isYaml(text, line)) yamlCount++;
-  }
-  if (yamlCount >= 2 && yamlCount >= YAML_SHARE * lines.length) return kinds.fill('code');
-  if (!hasCode) return kinds;
-  fillBetween(kinds);
-  // An indented line belongs to the code line above it.
-  for (let i = 1; i < lines.length; i++) {
-    const line = lines[i];
-    if (kinds[i - 1] === 'code' && line !== undefined && isIndented(text, line, 1)) kinds[i] = 'code';
-  }
+  let first = 0;
+  for (; first < lines.length && kinds.at(-1) !== 'code'; first++) kinds.push(kindAt(text, lines, first));
+  if (kinds.at(-1) === 'code') fillCode(text, lines, kinds);
+  // Paragraphs without a code line may still be YAML, and so may what no code line is in.
+  if (kinds.some((kind) => kind !== 'code') && isYaml(text, lines)) return kinds.fill('code');
   return kinds;
 }
 
-/** All between the first and the last line of code is code. */
-function fillBetween(kinds: LineKind[]): void {
-  const [from, to] = [kinds.indexOf('code'), kinds.lastIndexOf('code')];
-  for (let i = from; i < to; i++) kinds[i] = 'code';
+/** `kinds` end in the first line of code: all between that and the last one is code. */
+function fillCode(text: string, lines: readonly Line[], kinds: LineKind[]): void {
+  const first = kinds.length - 1;
+  const after: LineKind[] = [];
+  for (let i = lines.length - 1; i > first && after.at(-1) !== 'code'; i--) after.push(kindAt(text, lines, i));
+  const last = after.at(-1) === 'code' ? lines.length - after.length : first;
+  while (kinds.length <= last) kinds.push('code');
+  // An indented line belongs to the code line above it.
+  for (let i = last + 1; i < lines.length; i++) {
+    const line = lines[i];
+    const belongs = kinds[i - 1] === 'code' && line !== undefined && isIndented(text, line, 1);
+    kinds.push(belongs ? 'code' : (after[lines.length - 1 - i] ?? 'prose'));
+  }
+}
+
+function kindAt(text: string, lines: readonly Line[], i: number): LineKind {
+  const line = lines[i];
+  return line === undefined ? 'prose' : kindBy(text, line);
+}
+
+function isYaml(text: string, lines: readonly Line[]): boolean {
+  let count = 0;
+  for (const line of lines) if ((line.marks & COLON_MARK) !== 0 && isYamlLine(text, line)) count++;
+  return count >= 2 && count >= YAML_SHARE * lines.length;
 }
 
 /**
@@ -179,7 +188,7 @@ function mayBeginLikeCode(
   return FIRST_TOKEN.test(text);
 }
 
-function isYaml(text: string, { start, first, last }: Line): boolean {
+function isYamlLine(text: string, { start, first, last }: Line): boolean {
   return last - start < SHOWN_CHARS && YAML.test(text.slice(first, Math.min(last, first + SHOWN_CHARS)));
 }
 

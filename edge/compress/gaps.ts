@@ -1,4 +1,5 @@
 /** Units without the sentences that were dropped, and with gaps where these stood. Knows no scores. */
+import { NO_QUOTE } from './quotes.ts';
 import type { CutLine, Left, Rest, Written } from './written.ts';
 
 /** Stands for each run of dropped sentences, with blanks or line ends around it. */
@@ -76,7 +77,7 @@ function without(unit: Written, sentences: Sentences, range: Range): OpenCut | R
     if (sentences.isDropped[i] !== 1) continue;
     left.push({ line: 0, start: sentences.starts[i] ?? 0, end: sentences.ends[i] ?? 0 });
   }
-  return { kind: 'cut', text, originals: [unit.text], left };
+  return { kind: 'cut', text, originals: [unit.text], quote: unit.kind === 'prose' ? unit.quote : NO_QUOTE, left };
 }
 
 /** The sentences are all of the line but blanks between them. */

@@ -82,6 +82,12 @@ export class LineIndex {
     return text === null || (start === 0 && end === text.length) ? text : text.slice(start, end);
   }
 
+  #isEqual(a: number, b: number): boolean {
+    const [startA, startB] = [this.#starts[a] ?? 0, this.#starts[b] ?? 0];
+    if ((this.#ends[a] ?? 0) - startA !== (this.#ends[b] ?? 0) - startB) return false;
+    return (this.#texts[a] === this.#texts[b] && startA === startB) || this.lineAt(a) === this.lineAt(b);
+  }
+
   /** `text` stands in `codes` from `base` on. */
   #addLines(text: string, codes: Uint16Array, base: number): void {
     this.#text = text;
@@ -109,7 +115,7 @@ export class LineIndex {
     }
     const first = this.#firsts[id] ?? null;
     if (first === null) return;
-    if (this.lineAt(first) === this.lineAt(at)) {
+    if (this.#isEqual(first, at)) {
       this.met.push(first, at);
       return;
     }

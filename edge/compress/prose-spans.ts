@@ -17,6 +17,7 @@ import {
   UPPER,
 } from './characters.ts';
 import { CodeBuffer, type CodedLine } from './codes.ts';
+import { Words } from './word-columns.ts';
 import {
   ADDRESS_WORDS,
   IMPERATIVES,
@@ -48,33 +49,6 @@ const NOTES = new WordNotes([
   // Longer ones could be others' stems.
   [STOP, [...STOP_WORDS].filter((word) => word.length < STEM_CHARS)],
 ]);
-
-/** Words of one line after another, in columns. */
-export class Words {
-  /** Where each begins in its line. */
-  starts = new Int32Array(1 << 10);
-  /** 0 for a stop word. */
-  stems = new Int32Array(1 << 10);
-  notes = new Uint8Array(1 << 10);
-  size = 0;
-
-  /** Room for so many more. */
-  reserve(count: number): void {
-    if (this.size + count <= this.notes.length) return;
-    const { starts, stems, notes } = this;
-    const length = 2 * (this.size + count);
-    [this.starts, this.stems, this.notes] = [new Int32Array(length), new Int32Array(length), new Uint8Array(length)];
-    this.starts.set(starts);
-    this.stems.set(stems);
-    this.notes.set(notes);
-  }
-
-  push(start: number, stem: number, note: number): void {
-    this.starts[this.size] = start;
-    this.stems[this.size] = stem;
-    this.notes[this.size++] = note;
-  }
-}
 
 const CLOSERS: Readonly<Record<string, string>> = {
   ...{ '"': '"', '“': '”', '„': '“', '«': '»', '‹': '›', '「': '」', '『': '』', '‘': '’', '”': '”', '»': '«' },

@@ -6,8 +6,8 @@ const MIN_QUOTED_CHARS = 16;
 const [HEAD, TAIL] = [36, 24];
 const BETWEEN = ' … ';
 const MIXER = 0x9e3779b1;
-/** Head and tail of a line are within. */
-const SHOWN = 128;
+/** The tail and what stands before it, more than a short line has. */
+const READ_TAIL = TAIL + 4;
 export const NO_QUOTE = 0;
 
 /** Those that `trim` trims. */
@@ -68,7 +68,7 @@ const buffer = new CodeBuffer();
 
 export function quoteHashOf(line: string): number {
   // All that the hash reads, of a long line.
-  const short = line.length <= SHOWN ? line : line.slice(0, SHOWN / 2) + line.slice(line.length - SHOWN / 2);
+  const short = line.length <= HEAD + READ_TAIL ? line : line.slice(0, HEAD) + line.slice(line.length - READ_TAIL);
   return quoteHash(buffer.load(short), 0, short.length);
 }
 

@@ -82,13 +82,7 @@ class Terms {
     this.#lastSeen = memory.take(count + 1);
     this.#times = memory.take(count + 1);
     this.#asked = memory.take(count + 1);
-    const ids = this.#ids;
-    for (let passage = 0, at = 0; passage < ends.length; passage++) {
-      for (const end = ends[passage] ?? 0; at < end; at++) {
-        const stem = stems[at] ?? 0;
-        if (stem !== 0) ids[at] = this.#count(stem, passage + 1);
-      }
-    }
+    this.#count(stems, ends);
   }
 
   /** The question has this stem. */
@@ -123,22 +117,34 @@ class Terms {
     return scores;
   }
 
-  /** Its id. `passage` counts from 1. */
-  #count(stem: number, passage: number): number {
-    this.#total++;
-    const slot = this.#slotOf(stem);
-    let id = this.#slots[slot] ?? 0;
-    if (id === 0) {
-      id = this.#size++;
-      this.#slots[slot] = id;
-      this.#stems[id] = stem;
+  /** Every word; what the loop needs is at hand. */
+  #count(stems: Int32Array, ends: Int32Array): void {
+    const slots = this.#slots;
+    const known = this.#stems;
+    const times = this.#times;
+    const lastSeen = this.#lastSeen;
+    const holding = this.#holding;
+    let total = 0;
+    for (let passage = 0, at = 0; passage < ends.length; passage++) {
+      for (const end = ends[passage] ?? 0; at < end; at++) {
+        const stem = stems[at] ?? 0;
+        if (stem === 0) continue;
+        total++;
+        const slot = this.#slotOf(stem);
+        let id = slots[slot] ?? 0;
+        if (id === 0) {
+          id = this.#size++;
+          slots[slot] = id;
+          known[id] = stem;
+        }
+        this.#ids[at] = id;
+        times[id] = (times[id] ?? 0) + 1;
+        if (lastSeen[id] === passage + 1) continue;
+        lastSeen[id] = passage + 1;
+        holding[id] = (holding[id] ?? 0) + 1;
+      }
     }
-    this.#times[id] = (this.#times[id] ?? 0) + 1;
-    if (this.#lastSeen[id] !== passage) {
-      this.#lastSeen[id] = passage;
-      this.#holding[id] = (this.#holding[id] ?? 0) + 1;
-    }
-    return id;
+    this.#total = total;
   }
 
   /** Of this stem, or the free one where it belongs: there are more than twice as many slots as words. */

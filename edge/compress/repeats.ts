@@ -40,8 +40,8 @@ export class RepeatIndex {
   readonly #lines = new LineIndex();
   /** By line. */
   readonly #cuts = new Map<number, Cut>();
-  /** Line that was sent for one that begins a cut. */
-  readonly #cutFrom = new Map<string, number>();
+  /** By the quote of the line that begins a cut: where what was sent for it stands. */
+  readonly #cutFrom = new Map<number, number>();
 
   /** Takes in a whole message as it will be sent. */
   add(content: string): void {
@@ -135,8 +135,7 @@ export class RepeatIndex {
 
   #noteCut(cut: Cut, at: number): void {
     this.#cuts.set(at, cut);
-    const [first = ''] = cut.originals;
-    if (!this.#cutFrom.has(first)) this.#cutFrom.set(first, at);
+    if (cut.quote !== NO_QUOTE && !this.#cutFrom.has(cut.quote)) this.#cutFrom.set(cut.quote, at);
   }
 
   /** Lines from both places on, for as long as a reference stands for. */
@@ -177,8 +176,8 @@ export class RepeatIndex {
     const { text, quote } = unit ?? { text: '', quote: NO_QUOTE };
     const same = this.#lines.first(quote);
     if (same !== null && !this.#cuts.has(same) && this.#lines.lineAt(same) === text) return same;
-    const shortened = this.#cutFrom.size === 0 ? undefined : this.#cutFrom.get(text);
-    if (shortened === undefined) return null;
+    const shortened = this.#cutFrom.get(quote);
+    if (shortened === undefined || this.#cuts.get(shortened)?.originals[0] !== text) return null;
     return this.#lines.first(quoteHashOf(this.#lines.lineAt(shortened) ?? '')) === shortened ? shortened : null;
   }
 

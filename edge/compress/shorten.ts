@@ -3,9 +3,10 @@ import type { CodedLine } from './codes.ts';
 import { withGaps } from './gaps.ts';
 import { IntList } from './int-list.ts';
 import { LeastFirst } from './least-first.ts';
-import { ADDRESS_NOTE, IMPERATIVE_NOTE, ODD, scanProse, Words } from './prose-spans.ts';
+import { ADDRESS_NOTE, IMPERATIVE_NOTE, ODD, scanProse } from './prose-spans.ts';
 import { rankPassages } from './rank.ts';
 import { splitSentences } from './sentences.ts';
+import { Words } from './word-columns.ts';
 import { ADDRESS, IMPERATIVES } from './words.ts';
 import type { Written } from './written.ts';
 
@@ -39,8 +40,6 @@ const QUESTION_MARKS = [...'?？؟'].map((mark) => mark.charCodeAt(0));
 const BEGINS_IMPERATIVE = new RegExp(`^[^a-z]*(?:${[...IMPERATIVES].join('|')})(?![a-z])`, 'i');
 
 const UNCERTAIN = ODD | ADDRESS_NOTE;
-
-type Range = readonly [start: number, end: number];
 
 /** Sentences of the units that may be shortened, in columns, and their words. */
 class Candidates {
@@ -77,7 +76,7 @@ class Candidates {
       if (columns[i + 2] === 1 && !isProtected && end - start >= MIN_SENTENCE_CHARS) {
         const mayGo =
           !hasQuestionMark(coded.codes, coded.base + end) &&
-          !this.#speaksToModel(coded.line, [start, end], [first, word]);
+          !(this.#isDoubtful(first, word) && speaksToModel(coded.line.slice(start, end)));
         if (mayGo) this.droppable.push(this.units.size);
         if (mayGo) this.droppableChars += end - start;
       }
@@ -88,15 +87,17 @@ class Candidates {
     }
   }
 
-  /** By the notes of its words, where these are enough to tell. */
-  #speaksToModel(line: string, [start, end]: Range, [first, last]: Range): boolean {
+  /** The notes of a sentence's words are not enough to tell that it does not speak to the model. */
+  #isDoubtful(first: number, last: number): boolean {
     const { notes } = this.words;
     let all = (notes[first] ?? 0) & IMPERATIVE_NOTE;
     for (let i = first; i < last; i++) all |= (notes[i] ?? 0) & UNCERTAIN;
-    if (all === 0) return false;
-    const sentence = line.slice(start, end);
-    return BEGINS_IMPERATIVE.test(sentence) || ADDRESS.test(sentence);
+    return all !== 0;
   }
+}
+
+function speaksToModel(sentence: string): boolean {
+  return BEGINS_IMPERATIVE.test(sentence) || ADDRESS.test(sentence);
 }
 
 const candidates = new Candidates();

@@ -12,6 +12,8 @@ export interface Left {
 /** A line that was sent for longer ones. */
 export interface Cut {
   readonly originals: readonly string[];
+  /** Hash of the first one's quote. */
+  readonly quote: number;
   /** In order; what is told later leaves. */
   left: readonly Left[];
 }
