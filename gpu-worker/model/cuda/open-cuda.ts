@@ -150,8 +150,8 @@ function open(config: ModelConfig, source: WeightSource, opening: Opening): Cuda
   const backend = deviceBackend(cuda, memory, rules);
   const hostDraw = new HostDraw(new Sampler({ vocabSize, maxRows: maxLogits, backend }), backend.begin);
   cleanup.push(() => hostDraw.free());
-  const limits = { maxNumSeqs, maxStepTokens, maxModelLen, partLimits, buckets };
-  runLargestSteps({ cuda, memory, decoder, draw, rules }, limits);
+  const steps = { maxNumSeqs, maxStepTokens, maxModelLen, partLimits, buckets };
+  runLargestSteps({ cuda, memory, decoder, draw, rules }, steps);
   hostDraw.warmUp(backend.chunkRows);
   const { free: freeBytes, total: totalBytes } = cuda.memory();
   const graphBytes = opening.graphBytes ?? DEFAULT_GRAPH_BYTES;
