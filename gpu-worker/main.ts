@@ -65,9 +65,9 @@ class WorkerProcess {
     const engine = await EngineClient.start({ ...config, folder }, bytesLog('reading-weights'));
     this.#engine = engine;
     engine.onFatal((message) => this.#fatal(message));
-    const { maxModelLen, maxNumSeqs, kv, fingerprint, loadMs, vocabSize } = engine.info;
+    const { maxModelLen, maxNumSeqs, kv, kvType, fingerprint, loadMs, vocabSize } = engine.info;
     const kvTokens = kv.capacityTokens;
-    const loaded = { names: config.names, maxModelLen, maxNumSeqs, kvTokens, fingerprint };
+    const loaded = { names: config.names, maxModelLen, maxNumSeqs, kvTokens, kvType, fingerprint };
     log({ event: 'loaded', ...loaded, loadMs: Math.round(loadMs) });
     const readGpu = engine.info.gpu === undefined ? null : gpuReader(engine.info.gpu);
     if (readGpu !== null) addGpuMetrics(this.#metrics.registry, readGpu);

@@ -41,7 +41,7 @@ export async function perplexity(args: readonly string[]): Promise<number> {
   const onText = (done: number, total: number) => show('texts', done, total);
   const { score, kept, layers, ...formats } =
     device === 'cuda'
-      ? { dtype: config.dtype, kv: config.kvCacheDtype, ...evaluateOnGpu(judged, input, onText) }
+      ? { dtype: config.dtype, ...evaluateOnGpu(judged, input, onText) }
       : formatsOnCpu(evaluate(judged, input, onText));
   if (score.tokens === 0) throw new ConfigError(`--input is "${input}": it has no token to foretell`);
   const weights = schemeName(schemeOf(config));
@@ -51,7 +51,7 @@ export async function perplexity(args: readonly string[]): Promise<number> {
   return 0;
 }
 
-/** On a GPU formats are asked for, here they are found out. */
+/** Of weights a GPU's format is the one asked for, here it is found out. */
 function formatsOnCpu({ bitsPerWeight, kvType: kv, ...rest }: Evaluation) {
   return { ...rest, bitsPerWeight: Number(bitsPerWeight.toFixed(3)), kv };
 }

@@ -21,6 +21,8 @@ export interface RunnerInfo {
   /** Most tokens of a plan. */
   readonly maxStepTokens: number;
   readonly kv: KvLayout;
+  /** Number format of keys and values; left out where nothing is computed. */
+  readonly kvType?: string;
   /** End-of-sequence ids of the model. */
   readonly eosIds: readonly number[];
   /** Names weights, quantization, KV type and runtime: runners with equal fingerprints draw equal tokens. */

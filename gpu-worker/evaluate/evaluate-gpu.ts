@@ -17,6 +17,8 @@ export interface GpuModel extends EvaluatedModel, PruningOptions {
 
 export interface GpuEvaluation {
   readonly score: Score;
+  /** Number format of keys and values, as it was chosen. */
+  readonly kv: string | undefined;
   readonly kept: readonly number[];
   readonly layers: number;
 }
@@ -41,7 +43,7 @@ export function evaluateOnGpu(
   try {
     const score = new RunnerScorer(runner).score(texts, (done) => onText(done, texts.length));
     const kept = keepLayers ?? Array.from({ length: config.layers }, (_, layer) => layer);
-    return { score, kept, layers: config.layers };
+    return { score, kept, layers: config.layers, kv: runner.info.kvType };
   } finally {
     runner.dispose();
   }

@@ -155,7 +155,8 @@ export function createRunner(
       `${schemeName(scheme)} ${layers}`,
       kvType === 'float32' ? 'kv-f32' : `kv-${kvType}`,
     ]);
-    const info = { vocabSize, maxModelLen, maxNumSeqs, maxStepTokens, kv: layout, eosIds, fingerprint };
+    const limits = { vocabSize, maxModelLen, maxNumSeqs, maxStepTokens };
+    const info = { ...limits, kv: layout, kvType, eosIds, fingerprint };
     return new CpuRunner({ info, decoder, buffers, kv, sampler, onDispose: free });
   } catch (error) {
     free();

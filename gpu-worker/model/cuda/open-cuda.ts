@@ -27,7 +27,7 @@ import { blockBytes, blocksThatFit, blockSizeFor, chooseKvType, kvScaleShape } f
 import { runLargestSteps } from './largest-steps.ts';
 import { PagedDecoder } from './paged-decoder.ts';
 import { isRounded, pagedGraph } from './paged-graph.ts';
-import type { FloatType, PagedGraphOptions, PagedWeights } from './paged-graph.ts';
+import type { FloatType, KvType, PagedGraphOptions, PagedWeights } from './paged-graph.ts';
 import { wordsOfLargestStep } from './plan-inputs.ts';
 import type { PartLimits } from './plan-inputs.ts';
 import { StepMemory } from './step-memory.ts';
@@ -119,12 +119,7 @@ function open(config: ModelConfig, source: WeightSource, opening: Opening): Cuda
   const maxModelLen = Math.min(opening.maxModelLen, config.maxPositions);
   const { vocabSize, eosIds, headDim, layers, kvHeads } = config;
   const blockSize = blockSizeFor(headDim);
-  const { type: asked = 'auto' } = opening;
-  const type = asked === 'auto' ? (source.storedAs ?? 'float16') : asked;
-  const kvType = chooseKvType(config, {
-    ...{ choice: opening.kv ?? 'auto', type, computeCapability: cuda.computeCapability },
-    runningSeqs: opening.runningSeqs ?? maxNumSeqs,
-  });
+  const { type, kvType } = formatsOf(config, source, opening);
   const buckets: BucketLimits = { maxRows: maxNumSeqs, maxWidth: Math.ceil(maxModelLen / blockSize) };
   const maxLogits = Math.max(1, Math.min(maxStepTokens, Math.max(maxNumSeqs, LEAST_LOGITS)));
   const decodesApart = isRounded(kvType);
@@ -163,15 +158,26 @@ function open(config: ModelConfig, source: WeightSource, opening: Opening): Cuda
   const kv = new KvBlocks(cuda, { ...kvShape, blocks });
   decoder.useKv(kv);
   probe.free();
+  const limits = { vocabSize, maxModelLen, maxNumSeqs, maxStepTokens };
   const layout = { kind: 'blocks', blocks, blockSize, capacityTokens: blocks * blockSize } as const;
   const fingerprint = fingerprintOf(config, source, [type, quantization, `kv-${kvType}`]);
   return new CudaRunner({
-    info: { vocabSize, maxModelLen, maxNumSeqs, maxStepTokens, kv: layout, eosIds, fingerprint, gpu: cuda.device },
+    info: { ...limits, kv: layout, kvType, eosIds, fingerprint, gpu: cuda.device },
     ...{ cuda, memory, decoder, draw, rules, hostDraw, kv, partLimits, buckets },
     graphs: new GraphMemory(graphBytes, () => cuda.memory().free),
     random: Xoshiro128.fromEntropy(),
     onDispose: opening.free,
   });
+}
+
+/** Of activations, and of keys and values. */
+function formatsOf(config: ModelConfig, source: WeightSource, opening: Opening): { type: FloatType; kvType: KvType } {
+  const { cuda, type: asked = 'auto', kv: choice = 'auto', runningSeqs = opening.maxNumSeqs } = opening;
+  const type = asked === 'auto' ? (source.storedAs ?? 'float16') : asked;
+  return {
+    type,
+    kvType: chooseKvType(config, { choice, type, computeCapability: cuda.computeCapability, runningSeqs }),
+  };
 }
 
 /** Of a rounded cache, from the file that remembers how large keys and values are, or from the prompts. */
