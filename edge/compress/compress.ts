@@ -87,8 +87,11 @@ class Compressor {
     if (outcome === null) this.#repeats.add(content);
     if (isUser) this.#unread.push(sent);
     if (outcome === null || sent === content) return message;
-    this.savedBytes += utf8Bytes(content) - utf8Bytes(sent);
-    this.savedTokens += savedTokens(content, { ...outcome, droppedChars: outcome.shortened?.gainedChars ?? 0 });
+    const bytes = utf8Bytes(content);
+    this.savedBytes += bytes - utf8Bytes(sent);
+    const tokens = savedTokens({ ...outcome, droppedChars: outcome.shortened?.gainedChars ?? 0 });
+    // Characters of several bytes are about as many tokens more.
+    this.savedTokens += tokens * (bytes / content.length);
     this.references += outcome.references;
     this.droppedSentences += outcome.shortened?.droppedSentences ?? 0;
     return { ...message, content: sent };

@@ -12,77 +12,81 @@ const INFORMATION_WEIGHT = 0.02;
 const WORD = /[\u{2e80}-\u{9fff}]|(?:(?![\u{2e80}-\u{9fff}])[\p{L}\p{M}])+/gu;
 /** Rarer words are many, and logarithms slow. */
 const KNOWN_TIMES = 64;
+const MIN_WORDS = 1 << 11;
 
 export interface Passages {
   /** Of all words, passage after passage; 0 for a stop word. */
   readonly stems: Int32Array;
-  /** Where each passage ends in `stems`. */
+  /** Where each passage ends in `stems`, for the first `count` passages. */
   readonly ends: Int32Array;
+  readonly count: number;
 }
 
-/** One score a passage, all in the same order; equal input gives equal scores. */
+/** Made once it is needed: nothing random may be drawn before the first request. */
+let terms: Terms | null = null;
+
+/** One score a passage, all in the same order, valid until the next ranking; equal input gives equal scores. */
 export function rankPassages(passages: Passages, question: string): Float64Array {
-  const terms = new Terms(passages);
+  terms ??= new Terms();
+  terms.read(passages);
   for (const word of question.match(WORD) ?? []) terms.ask(stemOf(word));
-  const own = terms.relevance();
-  const scores = new Float64Array(own.length);
-  for (let i = 0; i < own.length; i++) {
-    const before = i > 0 ? (own[i - 1] ?? 0) : 0;
-    const after = i + 1 < own.length ? (own[i + 1] ?? 0) : 0;
-    scores[i] = (own[i] ?? 0) + NEIGHBOUR_SHARE * Math.max(before, after);
-  }
-  return scores;
+  return terms.scores(passages);
 }
 
-/** Arrays of one ranking, from memory that the next one uses again: many small arrays are slow to make. */
-class Memory {
-  static #all = new Int32Array(1 << 14);
-  #used = 0;
-
-  constructor(size: number) {
-    if (size > Memory.#all.length) Memory.#all = new Int32Array(2 * size);
-  }
-
-  /** All zeros. */
-  take(length: number): Int32Array {
-    this.#used += length;
-    return Memory.#all.subarray(this.#used - length, this.#used).fill(0);
-  }
-}
-
-/** The words of all passages as small numbers, from 1 on, by their stems; 0 for a stop word. */
+/** The words of all passages as small numbers, from 1 on, by their stems; 0 for a stop word. Memory that each ranking uses again. */
 class Terms {
-  readonly #ends: Int32Array;
   /** Of each word. */
-  readonly #ids: Int32Array;
-  /** Open addressing; 0 = free. */
-  readonly #slots: Int32Array;
-  readonly #shift: number;
+  #ids = new Int32Array(MIN_WORDS);
+  /** Open addressing; 0 = free. More than twice as many as words. */
+  #slots = new Int32Array(4 * MIN_WORDS);
+  #shift = 32;
   readonly #multiplier = randomMultiplier();
-  readonly #stems: Int32Array;
+  #stems = new Int32Array(MIN_WORDS);
   /** By id: passages that hold it, the last of them from 1 on, times that it stands there, and whether the question has it. */
-  readonly #holding: Int32Array;
-  readonly #lastSeen: Int32Array;
-  readonly #times: Int32Array;
-  readonly #asked: Int32Array;
+  #holding = new Int32Array(MIN_WORDS);
+  #lastSeen = new Int32Array(MIN_WORDS);
+  #times = new Int32Array(MIN_WORDS);
+  #asked = new Uint8Array(MIN_WORDS);
+  /** By id: bits of self-information. */
+  #bits = new Float64Array(MIN_WORDS);
+  /** By passage: its own score, and with its neighbours'. */
+  #own = new Float64Array(MIN_WORDS);
+  #scores = new Float64Array(MIN_WORDS);
   #size = 1;
   /** Words that are no stop words. */
   #total = 0;
 
-  constructor({ stems, ends }: Passages) {
-    const count = ends.at(-1) ?? 0;
-    const bits = 1 + Math.ceil(Math.log2(count + 2));
-    const memory = new Memory(2 ** bits + 6 * (count + 1));
-    this.#shift = 32 - bits;
-    this.#slots = memory.take(2 ** bits);
-    this.#ends = ends;
-    this.#ids = memory.take(count + 1);
-    this.#stems = memory.take(count + 1);
-    this.#holding = memory.take(count + 1);
-    this.#lastSeen = memory.take(count + 1);
-    this.#times = memory.take(count + 1);
-    this.#asked = memory.take(count + 1);
-    this.#count(stems, ends);
+  read({ stems, ends, count }: Passages): void {
+    const words = ends[count - 1] ?? 0;
+    this.#reserve(Math.max(words, count) + 1);
+    const slotBits = 1 + Math.ceil(Math.log2(words + 2));
+    this.#shift = 32 - slotBits;
+    this.#slots.fill(0, 0, 2 ** slotBits);
+    this.#size = 1;
+    const slots = this.#slots;
+    const ids = this.#ids;
+    const times = this.#times;
+    const lastSeen = this.#lastSeen;
+    let total = 0;
+    for (let passage = 0, at = 0; passage < count; passage++) {
+      for (const end = ends[passage] ?? 0; at < end; at++) {
+        const stem = stems[at] ?? 0;
+        if (stem === 0) {
+          ids[at] = 0;
+          continue;
+        }
+        total++;
+        const slot = this.#slotOf(stem);
+        const known = slots[slot] ?? 0;
+        const id = known === 0 ? this.#added(stem, slot) : known;
+        ids[at] = id;
+        times[id] = (times[id] ?? 0) + 1;
+        if (lastSeen[id] === passage + 1) continue;
+        lastSeen[id] = passage + 1;
+        this.#holding[id] = (this.#holding[id] ?? 0) + 1;
+      }
+    }
+    this.#total = total;
   }
 
   /** The question has this stem. */
@@ -91,95 +95,88 @@ class Terms {
     if (id !== 0) this.#asked[id] = 1;
   }
 
-  /** Of each passage. */
-  relevance(): Float64Array {
-    const bits = this.#selfInformation();
-    const scores = new Float64Array(this.#ends.length);
-    const ends = this.#ends;
+  /** Of each passage, with its neighbours. */
+  scores({ ends, count }: Passages): Float64Array {
+    this.#tellBits();
+    const own = this.#own;
+    for (let i = 0, begin = 0; i < count; i++) {
+      const end = ends[i] ?? 0;
+      own[i] = this.#relevance(begin, end, count);
+      begin = end;
+    }
+    for (let i = 0; i < count; i++) {
+      const before = i > 0 ? (own[i - 1] ?? 0) : 0;
+      const after = i + 1 < count ? (own[i + 1] ?? 0) : 0;
+      this.#scores[i] = (own[i] ?? 0) + NEIGHBOUR_SHARE * Math.max(before, after);
+    }
+    return this.#scores;
+  }
+
+  /** Of the passage whose words are from `begin` to before `end`. */
+  #relevance(begin: number, end: number, passages: number): number {
     const ids = this.#ids;
+    const bits = this.#bits;
     const asked = this.#asked;
-    for (let passage = 0, at = 0; passage < scores.length; passage++) {
-      const begin = at;
-      let words = 0;
-      let information = 0;
-      let found = 0;
-      for (const end = ends[passage] ?? 0; at < end; at++) {
-        const id = ids[at] ?? 0;
-        if (id === 0) continue;
-        words++;
-        information += bits[id] ?? 0;
-        found += asked[id] ?? 0;
-      }
-      if (words === 0) continue;
-      const bm25 = found === 0 ? 0 : this.#bm25([begin, at], words);
-      scores[passage] = (INFORMATION_WEIGHT * information) / words + bm25;
+    let words = 0;
+    let information = 0;
+    let found = 0;
+    for (let at = begin; at < end; at++) {
+      const id = ids[at] ?? 0;
+      if (id === 0) continue;
+      words++;
+      information += bits[id] ?? 0;
+      found += asked[id] ?? 0;
     }
-    return scores;
+    if (words === 0) return 0;
+    const bm25 = found === 0 ? 0 : this.#bm25(ids.subarray(begin, end), words, passages);
+    return (INFORMATION_WEIGHT * information) / words + bm25;
   }
 
-  /** Every word; what the loop needs is at hand. */
-  #count(stems: Int32Array, ends: Int32Array): void {
-    const slots = this.#slots;
-    const known = this.#stems;
-    const times = this.#times;
-    const lastSeen = this.#lastSeen;
-    const holding = this.#holding;
-    let total = 0;
-    for (let passage = 0, at = 0; passage < ends.length; passage++) {
-      for (const end = ends[passage] ?? 0; at < end; at++) {
-        const stem = stems[at] ?? 0;
-        if (stem === 0) continue;
-        total++;
-        const slot = this.#slotOf(stem);
-        let id = slots[slot] ?? 0;
-        if (id === 0) {
-          id = this.#size++;
-          slots[slot] = id;
-          known[id] = stem;
-        }
-        this.#ids[at] = id;
-        times[id] = (times[id] ?? 0) + 1;
-        if (lastSeen[id] === passage + 1) continue;
-        lastSeen[id] = passage + 1;
-        holding[id] = (holding[id] ?? 0) + 1;
-      }
-    }
-    this.#total = total;
+  #added(stem: number, slot: number): number {
+    const id = this.#size++;
+    this.#slots[slot] = id;
+    this.#stems[id] = stem;
+    this.#times[id] = 0;
+    this.#lastSeen[id] = 0;
+    this.#holding[id] = 0;
+    this.#asked[id] = 0;
+    return id;
   }
 
-  /** Of this stem, or the free one where it belongs: there are more than twice as many slots as words. */
+  #reserve(length: number): void {
+    if (length <= this.#ids.length) return;
+    this.#slots = new Int32Array(2 ** Math.ceil(Math.log2(8 * length)));
+    [this.#ids, this.#stems] = [new Int32Array(2 * length), new Int32Array(2 * length)];
+    [this.#holding, this.#lastSeen] = [new Int32Array(2 * length), new Int32Array(2 * length)];
+    [this.#times, this.#asked] = [new Int32Array(2 * length), new Uint8Array(2 * length)];
+    [this.#own, this.#scores] = [new Float64Array(2 * length), new Float64Array(2 * length)];
+    this.#bits = new Float64Array(2 * length);
+  }
+
+  /** Of this stem, or the free one where it belongs. */
   #slotOf(stem: number): number {
     const slots = this.#slots;
     const stems = this.#stems;
+    const mask = -1 >>> this.#shift;
     let slot = Math.imul(stem, this.#multiplier) >>> this.#shift;
-    for (let id = slots[slot] ?? 0; id !== 0 && stems[id] !== stem; id = slots[slot] ?? 0) {
-      slot = (slot + 1) & (slots.length - 1);
-    }
+    for (let id = slots[slot] ?? 0; id !== 0 && stems[id] !== stem; id = slots[slot] ?? 0) slot = (slot + 1) & mask;
     return slot;
   }
 
-  /** By id, in bits. */
-  #selfInformation(): Float64Array {
-    const bits = new Float64Array(this.#size);
-    const known = new Float64Array(KNOWN_TIMES);
-    const total = this.#total;
-    for (let id = 1; id < bits.length; id++) {
+  #tellBits(): void {
+    const bits = this.#bits;
+    const byTimes: number[] = [];
+    for (let id = 1; id < this.#size; id++) {
       const times = this.#times[id] ?? 1;
-      const isKnown = times < KNOWN_TIMES && known[times] !== 0;
-      bits[id] = isKnown ? (known[times] ?? 0) : Math.log2(total / times);
-      if (times < KNOWN_TIMES) known[times] = bits[id] ?? 0;
+      bits[id] = byTimes[times] ?? Math.log2(this.#total / times);
+      if (times < KNOWN_TIMES) byTimes[times] = bits[id] ?? 0;
     }
-    return bits;
   }
 
-  #bm25([begin, end]: readonly [number, number], words: number): number {
-    const passages = this.#ends.length;
+  #bm25(ids: Int32Array, words: number, passages: number): number {
     const meanWords = Math.max(1, this.#total / Math.max(1, passages));
     const found: number[] = [];
-    for (let at = begin; at < end; at++) {
-      const id = this.#ids[at] ?? 0;
-      if (this.#asked[id] === 1) found.push(id);
-    }
+    for (const id of ids) if (id !== 0 && this.#asked[id] === 1) found.push(id);
     let score = 0;
     for (let i = 0; i < found.length; i++) {
       const id = found[i] ?? 0;

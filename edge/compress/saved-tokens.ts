@@ -1,5 +1,4 @@
 /** What was taken out of a message → tokens, by what kind of text it is. Knows no tokenizer. */
-import { utf8Bytes } from './codes.ts';
 import type { Unit } from './units.ts';
 import type { Written } from './written.ts';
 
@@ -15,26 +14,32 @@ interface Lengths {
   prose: number;
 }
 
-/** `sent` stands for `units`, which were read from `content`; `droppedChars` of it are sentences that were dropped. */
-export function savedTokens(
-  content: string,
-  { units, sent, droppedChars }: { units: readonly Unit[]; sent: readonly Written[]; droppedChars: number },
-): number {
+export interface Change {
+  /** As the message was read, and what is sent of it. */
+  readonly units: readonly Unit[];
+  readonly sent: readonly Written[];
+  /** Of sentences that were dropped. */
+  readonly droppedChars: number;
+}
+
+/** As if every character were a byte. */
+export function savedTokens({ units, sent, droppedChars }: Change): number {
   let blanks = 0;
   let jsonBlanks = 0;
   for (const { start, end, text, jsonAt } of units) {
     if (jsonAt === null) blanks += end - start - text.length;
     else jsonBlanks += end - start - text.length;
   }
-  const [before, after] = [lengthsOf(units), lengthsOf(sent)];
+  const before = lengthsOf(units);
+  const after = lengthsOf(sent);
   const prose = before.prose - after.prose - droppedChars;
-  const tokens =
+  return (
     BLANKS * blanks +
     JSON_BLANKS * jsonBlanks +
     JSON_TEXT * (before.json - after.json) +
     PROSE * prose +
-    DROPPED * droppedChars;
-  return tokens * (utf8Bytes(content) / Math.max(1, content.length));
+    DROPPED * droppedChars
+  );
 }
 
 /** Of canonical texts, with their line feeds. */

@@ -117,8 +117,8 @@ export function shorten(units: readonly Written[], codes: Uint16Array, brief: Br
   }
   const { droppable, words, wordEnds, units: unitOf, starts, ends } = candidates;
   if (droppable.size < MIN_SENTENCES && rests.length === 0) return null;
-  const scores = rankPassages({ stems: words.stems, ends: wordEnds.taken() }, brief.question);
-  const isDropped = new Uint8Array(scores.length);
+  const scores = rankPassages({ stems: words.stems, ends: wordEnds.items, count: wordEnds.size }, brief.question);
+  const isDropped = new Uint8Array(wordEnds.size);
   let droppedSentences = droppable.size < MIN_SENTENCES ? 0 : dropByRate(scores, brief.rate, isDropped);
   if (rests.length > 0) droppedSentences += dropUnpaid(scores, { rests, allowance: brief.allowance }, isDropped);
   if (droppedSentences === 0) return null;
