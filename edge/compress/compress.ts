@@ -13,7 +13,8 @@ import type { Written } from './written.ts';
 export interface CompressionOptions {
   /**
    * `lossless`: canonical blanks and JSON, and exact repeats as references; `lossy`: sentences of the user's context go
-   * as well. A system prompt has the same form in both, so that the prefix cache serves both.
+   * as well, and what is sent again refers to what stands above of it, with what its question needs of the rest. A
+   * system prompt before any of that has the same form in both, so that the prefix cache serves both.
    */
   readonly mode: 'off' | 'lossless' | 'lossy';
   /** In lossy mode: share of the droppable context that stays at least, MIN_RATE to 1. Droppable is what nothing protects. */

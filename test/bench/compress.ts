@@ -64,7 +64,7 @@ function main(): void {
   );
 }
 
-const LEGEND = `saved: tokens of contents, by the model's tokenizer; estimate: the edge's own, from bytes alone.
+const LEGEND = `saved: tokens of contents, by the model's tokenizer; estimate: the edge's own, by kinds of text.
 protected: spans verbatim and in order, references read back; answers: their sentences still in the messages.
 Prompts are generated: shares of blanks, repeats and facts are ours, so figures of other traffic differ.`;
 
