@@ -36,12 +36,17 @@ const SINGLES: readonly (readonly [kind: number, characters: string])[] = [
   [ENDING, '.!?؟۔।。！？'],
 ];
 
-/** By code unit. */
-export const KINDS = new Uint8Array(0x10000);
-for (const [kind, first, last] of RANGES) KINDS.fill(kind, first, last + 1);
-for (const [kind, characters] of SINGLES) {
-  for (const character of characters) KINDS[character.charCodeAt(0)] = kind;
+/** A number for each code unit, by its kind. */
+export function tableOf(numberOf: (kind: number) => number): Uint8Array {
+  const table = new Uint8Array(0x10000).fill(numberOf(OTHER));
+  for (const [kind, first, last] of RANGES) table.fill(numberOf(kind), first, last + 1);
+  for (const [kind, characters] of SINGLES) {
+    for (const character of characters) table[character.charCodeAt(0)] = numberOf(kind);
+  }
+  return table;
 }
+
+export const KINDS = tableOf((kind) => kind);
 
 /** `code`: of a UTF-16 code unit, never NaN. */
 export function kindOf(code: number): number {

@@ -14,6 +14,7 @@ import {
   OTHER,
   STEM_CHARS,
   stemOf,
+  tableOf,
   UPPER,
 } from './characters.ts';
 import { CodeBuffer, type CodedLine } from './codes.ts';
@@ -58,17 +59,20 @@ const SYMBOLS = '=<>{}|\\^~';
 const MARKS = ['`', "'", ...SYMBOLS, ...Object.keys(CLOSERS)].map((mark) => mark.charCodeAt(0));
 /** What scanning must know of a character, as bits: SKIPPED ones begin neither a word nor a span. */
 const [SKIPPED, CASED, SMALL, OVER, DOTTED, LETTER] = [1, 2, 4, 8, 16, 32];
-const SHAPES = new Uint8Array(0x10000);
-for (let code = 0; code < SHAPES.length; code++) {
-  const kind = kindOf(code);
-  const isMark = MARKS.includes(code);
-  if ([OTHER, BLANK, ENDING, JOINT].includes(kind) && !isMark) SHAPES[code] = SKIPPED;
-  if (kind === LOWER || kind === UPPER) SHAPES[code] = CASED;
-  if (kind === LOWER) SHAPES[code] = CASED | SMALL;
-  if (isLetter(kind)) SHAPES[code] = (SHAPES[code] ?? 0) | LETTER;
-  if (kind === BLANK || kind === OTHER) SHAPES[code] = (SHAPES[code] ?? 0) | OVER;
-  if (kind === ENDING) SHAPES[code] = (SHAPES[code] ?? 0) | DOTTED;
+const SHAPE_OF_KIND = new Uint8Array(16);
+for (const [kind, shape] of [
+  [OTHER, SKIPPED | OVER],
+  [BLANK, SKIPPED | OVER],
+  [ENDING, SKIPPED | DOTTED],
+  [JOINT, SKIPPED],
+  [LOWER, CASED | SMALL | LETTER],
+  [UPPER, CASED | LETTER],
+  [HANGUL, LETTER],
+] as const) {
+  SHAPE_OF_KIND[kind] = shape;
 }
+const SHAPES = tableOf((kind) => SHAPE_OF_KIND[kind] ?? 0);
+for (const mark of MARKS) SHAPES[mark] = (SHAPES[mark] ?? 0) & ~SKIPPED;
 const SIGNS = '+-−±≈≤≥$€£¥#';
 const IDENTIFIER_MIN_CHARS = 5;
 

@@ -1,5 +1,16 @@
 /** A line of prose → its sentences, as offsets. Knows no scores. */
-import { BLANK, ENDING, foldStem, IDEOGRAPH, isLetter, kindOf, LOWER, STEM_CHARS } from './characters.ts';
+import {
+  BLANK,
+  ENDING,
+  foldStem,
+  IDEOGRAPH,
+  isLetter,
+  KINDS,
+  LOWER,
+  OTHER,
+  STEM_CHARS,
+  tableOf,
+} from './characters.ts';
 import { CodeBuffer, type CodedLine } from './codes.ts';
 import { WordNotes } from './words.ts';
 
@@ -13,14 +24,15 @@ export interface Sentence {
 
 /** What must be known of a character, as bits. */
 const [MARK, WIDE, CLOSER, SPACE, WORDLESS, LATIN, SMALL] = [1, 2, 4, 8, 16, 32, 64];
-const SHAPES = new Uint8Array(0x10000);
-for (let code = 0; code < SHAPES.length; code++) {
-  const kind = kindOf(code);
-  if (kind === ENDING) SHAPES[code] = '。！？'.includes(String.fromCharCode(code)) ? MARK | WIDE : MARK;
-  if (kind === BLANK) SHAPES[code] = SPACE;
-  if (kind === IDEOGRAPH) SHAPES[code] = WORDLESS;
-  if (code < 0x80 && isLetter(kind)) SHAPES[code] = kind === LOWER ? LATIN | SMALL : LATIN;
+const SHAPE_OF_KIND = new Uint8Array(16);
+SHAPE_OF_KIND[ENDING] = MARK;
+SHAPE_OF_KIND[BLANK] = SPACE;
+SHAPE_OF_KIND[IDEOGRAPH] = WORDLESS;
+const SHAPES = tableOf((kind) => SHAPE_OF_KIND[kind] ?? 0);
+for (let code = 0; code < 0x80; code++) {
+  if (isLetter(KINDS[code] ?? OTHER)) SHAPES[code] = KINDS[code] === LOWER ? LATIN | SMALL : LATIN;
 }
+for (const wide of '。！？') SHAPES[wide.charCodeAt(0)] = MARK | WIDE;
 for (const closer of '"”’\'»)]*_') SHAPES[closer.charCodeAt(0)] = CLOSER;
 const DOT = 0x2e;
 const LETTER_BEFORE = /(?:^|[^\p{L}])\p{L}$/u;
