@@ -11,7 +11,7 @@ import { TokenBytes } from '../text/detokenizer.ts';
 import { Engine } from './engine.ts';
 import type { EngineOptions } from './engine-options.ts';
 import type { EngineCommand, EngineEvent, LoadingBytes } from './messages.ts';
-import { runningSeqs } from './modes.ts';
+import { fillsSteps, runningSeqs } from './modes.ts';
 import { StepClock } from './step-clock.ts';
 import type { ModelRunner } from './runner.ts';
 
@@ -35,7 +35,8 @@ class EngineThread {
     const { maxNumSeqs, maxNumBatchedTokens: maxStepTokens } = stepSizes(options, device);
     const { policy, ...given } = options;
     const calibration = calibrationPrompts(options.folder, readModelConfig(options.folder).vocabSize);
-    const model = { ...given, device, maxNumSeqs, runningSeqs: runningSeqs(policy.mode, maxNumSeqs), calibration };
+    const running = { runningSeqs: runningSeqs(policy.mode, maxNumSeqs), fullSteps: fillsSteps(policy.mode) };
+    const model = { ...given, device, maxNumSeqs, ...running, calibration };
     const tokenBytes = TokenBytes.fromFolder(options.folder);
     // What can never match again needs no place to stay.
     const cacheSlots = policy.prefixCaching ? maxNumSeqs : 0;

@@ -25,6 +25,9 @@ export const MODES: Readonly<Record<Mode, ModeDefaults>> = {
   throughput: { maxSequencesFactor: 1, objectives: NO_OBJECTIVES, slowdown: null },
 };
 
+/** Whether a mode fills steps with prompts, however long running streams wait for it. */
+export const fillsSteps = (mode: Mode): boolean => MODES[mode].slowdown === null;
+
 /** Of those that there is room for, the sequences that a mode lets run at once. */
 export function runningSeqs(mode: Mode, maxNumSeqs: number): number {
   return Math.max(1, Math.floor(maxNumSeqs * MODES[mode].maxSequencesFactor));

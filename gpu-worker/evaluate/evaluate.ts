@@ -139,7 +139,7 @@ function keptLayers(
   return kept;
 }
 
-/** As the engine rounds keys and values; null where it keeps them in float32. */
+/** As the engine rounds keys and values in its default mode; null where it keeps them in float32. */
 function kvRounding(
   { folder, quantization, quantizationCache: cache = null, ...model }: EvaluatedModel,
   config: ModelConfig,
@@ -147,7 +147,7 @@ function kvRounding(
 ): KvRounding | null {
   const maxModelLen = Math.min(model.maxModelLen ?? Infinity, config.maxPositions);
   const choice = model.kvCacheDtype ?? 'auto';
-  if (chooseCpuKvType({ choice, quantization, maxModelLen }) === 'float32') return null;
+  if (chooseCpuKvType({ choice, quantization, maxModelLen, fullSteps: false }) === 'float32') return null;
   const prompts = calibrationPrompts(folder, config.vocabSize);
   return { prompts, path: rangesPath(config, cache, ['cpu', identity, prompts.identity]) };
 }

@@ -14,8 +14,9 @@ const RUN_TOKENS = 256;
 
 /**
  * From so many positions on int8 wins. Qwen2.5-0.5B's shape, int4, two cores, milliseconds of a step over float32 and
- * int8: 20.1 / 20.6 for one sequence at 128 tokens, 102 / 99 for 16; at 1,024 25.3 / 23.1 and 172 / 136; at 4,096 40.8 /
- * 29.9 and 425 / 248; prompts take 3 % longer.
+ * int8: 22.6 / 22.2 for one sequence at 128 tokens, 106 / 104 for 16; at 1,024 27.9 / 24.0 and 180 / 138; at 4,096 46.0 /
+ * 32.9 and 499 / 267; prompts take 2 to 4 % longer in chunks of 256. In the small chunks of a mode that keeps streams
+ * going they take up to 20 % longer (16 tokens after 1,900 beside 8 decodes: 139 / 166), which a p99 of ITL shows.
  */
 const LEAST_ROUNDED_LEN = 1024;
 
@@ -23,12 +24,15 @@ export interface CpuKvWishes {
   readonly choice: KvCacheDtype;
   readonly quantization: Quantization;
   readonly maxModelLen: number;
+  /** Whether steps take as much of a prompt as fits, however long streams wait. */
+  readonly fullSteps: boolean;
 }
 
-/** auto: int8 where weights are rounded as well and contexts may be long. Throws for what only a GPU has. */
-export function chooseCpuKvType({ choice, quantization, maxModelLen }: CpuKvWishes): CpuKvType {
+/** auto: int8 where weights are rounded as well, contexts may be long and steps are full. Throws for what only a GPU has. */
+export function chooseCpuKvType({ choice, quantization, maxModelLen, fullSteps }: CpuKvWishes): CpuKvType {
   if (choice === 'float32' || choice === 'int8') return choice;
-  if (choice === 'auto') return quantization !== 'none' && maxModelLen >= LEAST_ROUNDED_LEN ? 'int8' : 'float32';
+  const pays = quantization !== 'none' && maxModelLen >= LEAST_ROUNDED_LEN && fullSteps;
+  if (choice === 'auto') return pays ? 'int8' : 'float32';
   throw new RangeError(`kv-cache-dtype ${choice} is for GPUs: on a CPU take auto, float32 or int8`);
 }
 

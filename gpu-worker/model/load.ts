@@ -46,6 +46,8 @@ export interface RunnerOptions extends QuantizationOptions {
   readonly maxStepTokens: number;
   /** Number format of keys and values; by default auto: the device's own choice. */
   readonly kvCacheDtype?: KvCacheDtype;
+  /** Whether the mode fills steps with prompts however long streams wait, by which auto chooses on a CPU; by default not. */
+  readonly fullSteps?: boolean;
   /** Where the scales of a rounded KV cache come from; by default ids from all over the vocabulary. */
   readonly calibration?: CalibrationPrompts;
   /** Called while weights are read and rounded; not when they come from the cache. */
@@ -122,7 +124,8 @@ export function createRunner(
   requireAtLeast(0, { cacheSlots });
   const slots = maxNumSeqs + cacheSlots;
   const { vocabSize, eosIds } = config;
-  const kvType = chooseCpuKvType({ ...options, choice: options.kvCacheDtype ?? 'auto', maxModelLen });
+  const { kvCacheDtype: choice = 'auto', fullSteps = false } = options;
+  const kvType = chooseCpuKvType({ ...options, choice, maxModelLen, fullSteps });
   const cleanup: (() => void)[] = [];
   const free = (): void => cleanup.reverse().forEach((step) => step());
   try {

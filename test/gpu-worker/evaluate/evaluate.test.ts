@@ -141,15 +141,19 @@ test(
 
 describe('an int8 KV cache', () => {
   test.each([
-    ['auto', 'none', 4096, 'float32'],
-    ['auto', 'int4', 4096, 'int8'],
-    ['auto', 'int8', 1024, 'int8'],
-    ['auto', 'int4', 1023, 'float32'],
-    ['float32', 'int4', 4096, 'float32'],
-    ['int8', 'none', 16, 'int8'],
-  ] as const)('%s, weights %s, %i tokens: %s', (choice, quantization, maxModelLen, expected) => {
-    expect(chooseCpuKvType({ choice, quantization, maxModelLen })).toBe(expected);
-  });
+    ['auto', 'none', 4096, true, 'float32'],
+    ['auto', 'int4', 4096, true, 'int8'],
+    ['auto', 'int4', 4096, false, 'float32'],
+    ['auto', 'int8', 1024, true, 'int8'],
+    ['auto', 'int4', 1023, true, 'float32'],
+    ['float32', 'int4', 4096, true, 'float32'],
+    ['int8', 'none', 16, false, 'int8'],
+  ] as const)(
+    '%s, weights %s, %i tokens, full steps %s: %s',
+    (choice, quantization, maxModelLen, fullSteps, expected) => {
+      expect(chooseCpuKvType({ choice, quantization, maxModelLen, fullSteps })).toBe(expected);
+    },
+  );
 
   const prompts = calibrationPrompts(EMBEDDED, 6144);
 
