@@ -138,13 +138,10 @@ test('after its eviction a prefix draws nobody to its old holder', async () => {
 test('another tenant’s prompts match nothing, whoever holds the same text', async () => {
   await runOn('w0', prefix(5));
   await settle();
-  const seen = new Set<string>();
-  for (let i = 0; i < 40 && seen.size < 2; i++) {
-    const { worker, cachedTokens } = await run([...prefix(5), 1], `other${i}`);
-    expect(cachedTokens).toBe(0);
-    seen.add(worker);
-  }
-  expect(seen.size).toBe(2);
+  // At once: alone, each might go to the worker that was a little faster of late.
+  const runs = await Promise.all(Array.from({ length: 8 }, (_, i) => run([...prefix(5), 1], `other${i}`)));
+  expect(runs.map(({ cachedTokens }) => cachedTokens)).toEqual(runs.map(() => 0));
+  expect(new Set(runs.map(({ worker }) => worker)).size).toBe(2);
 });
 
 test('a worker that starts anew holds nothing', async () => {
