@@ -8,8 +8,7 @@ import type { ModelConfig } from '../model/config.ts';
 import { planWeights } from '../model/cpu-decoder.ts';
 import type { KvCacheDtype } from '../model/device.ts';
 import { ModelFolderError } from '../model/folder.ts';
-import { chooseCpuKvType } from '../model/kv-calibration.ts';
-import { rangesPath } from '../model/kv-ranges.ts';
+import { chooseCpuKvType, cpuRounding } from '../model/kv-calibration.ts';
 import type { KvRounding } from '../model/kv-ranges.ts';
 import { withLayers } from '../model/layer-subset.ts';
 import type { CpuKvType } from '../model/graph/cpu-graph.ts';
@@ -148,8 +147,7 @@ function kvRounding(
   const maxModelLen = Math.min(model.maxModelLen ?? Infinity, config.maxPositions);
   const choice = model.kvCacheDtype ?? 'auto';
   if (chooseCpuKvType({ choice, quantization, maxModelLen, fullSteps: false }) === 'float32') return null;
-  const prompts = calibrationPrompts(folder, config.vocabSize);
-  return { prompts, path: rangesPath(config, cache, ['cpu', identity, prompts.identity]) };
+  return cpuRounding(config, calibrationPrompts(folder, config.vocabSize), { cache, identity });
 }
 
 function calibrationPath({ folder, pruneCalibration }: EvaluatedModel & PruningOptions): string {

@@ -3,7 +3,9 @@ import type { ModelRunner } from '../engine/runner.ts';
 import type { PlanRow, SampleSpec, StepPlan } from '../engine/step-plan.ts';
 import type { LogitsMask } from '../sample/logits-rules.ts';
 import { TokenHistory } from '../sample/token-history.ts';
+import { scoredRuns } from './scored-text.ts';
 import type { ScoredText } from './scored-text.ts';
+import { scoreTexts } from './scorer.ts';
 import type { Score } from './scorer.ts';
 
 /** Draws of a step, for which every runner has room: it takes at least as many sequences. */
@@ -19,24 +21,15 @@ export class RunnerScorer {
   }
 
   score(texts: readonly ScoredText[], onText: (done: number) => void = () => {}): Score {
-    const total = { loss: 0, tokens: 0 };
-    texts.forEach((text, i) => {
-      total.loss += this.#loss(text, i);
-      total.tokens += text.ids.length - text.given;
-      onText(i + 1);
-    });
-    return total;
+    return scoreTexts(texts, (text, i) => this.#loss(text, i), onText);
   }
 
-  #loss({ ids, given }: ScoredText, sequence: number): number {
+  #loss(text: ScoredText, sequence: number): number {
     const most = Math.min(FORCED_DRAWS, this.#runner.info.maxStepTokens);
     let loss = 0;
-    // The last token foretells nothing that is known.
-    for (let start = 0; start < ids.length - 1; start += most) {
-      const end = Math.min(ids.length - 1, start + most);
-      const draws = Math.min(end - start, Math.max(0, end - (given - 1)));
-      const targets = ids.subarray(end - draws + 1, end + 1);
-      const row = { sequence, blocks: this.#blocks(end), start, ids: ids.subarray(start, end), draws };
+    for (const { start, ids, targets } of scoredRuns(text, most)) {
+      const { length: draws } = targets;
+      const row = { sequence, blocks: this.#blocks(start + ids.length), start, ids, draws };
       loss += this.#run({ ...row, sample: draws === 0 ? null : this.#forced(targets) });
     }
     return loss;

@@ -10,6 +10,26 @@ export interface ScoredText {
   readonly given: number;
 }
 
+/** Tokens of a text that run at once. */
+export interface ScoredRun {
+  /** Position of the first. */
+  readonly start: number;
+  readonly ids: Int32Array;
+  /** What the run's last tokens are to foretell, one each. */
+  readonly targets: Int32Array;
+}
+
+/** `most` tokens at once; the last token foretells nothing that is known. */
+export function scoredRuns({ ids, given }: ScoredText, most: number): readonly ScoredRun[] {
+  const runs: ScoredRun[] = [];
+  for (let start = 0; start < ids.length - 1; start += most) {
+    const end = Math.min(ids.length - 1, start + most);
+    const count = Math.min(end - start, Math.max(0, end - (given - 1)));
+    runs.push({ start, ids: ids.subarray(start, end), targets: ids.subarray(end - count + 1, end + 1) });
+  }
+  return runs;
+}
+
 /** What a line of a text file is: as `millrace generate` takes them, and as chats for training are written. */
 const lineSchema = v.union([
   v.string(),

@@ -8,6 +8,7 @@ import { KvSlots } from '../model/kv-slots.ts';
 import { RunBuffers } from '../model/run-buffers.ts';
 import { Memory } from '../model/runtime/memory.ts';
 import type { WeightStore } from '../model/weight-store.ts';
+import { scoredRuns } from './scored-text.ts';
 import type { ScoredText } from './scored-text.ts';
 
 /** Tokens of a run: bounds the logits, [tokens, V] float32. All see their keys and values as they are stored. */
@@ -21,6 +22,21 @@ export interface Score {
 }
 
 export const perplexityOf = ({ loss, tokens }: Score): number => Math.exp(loss / tokens);
+
+/** `lossOf` a text, by its index too; `onText` hears how many are done. */
+export function scoreTexts(
+  texts: readonly ScoredText[],
+  lossOf: (text: ScoredText, index: number) => number,
+  onText: (done: number) => void,
+): Score {
+  const total = { loss: 0, tokens: 0 };
+  texts.forEach((text, i) => {
+    total.loss += lossOf(text, i);
+    total.tokens += text.ids.length - text.given;
+    onText(i + 1);
+  });
+  return total;
+}
 
 export interface ScorerOptions {
   /** Tokens of the longest text. */
@@ -49,13 +65,7 @@ export class Scorer {
   }
 
   score(texts: readonly ScoredText[], onText: (done: number) => void = () => {}): Score {
-    const total = { loss: 0, tokens: 0 };
-    texts.forEach((text, i) => {
-      total.loss += this.#loss(text);
-      total.tokens += text.ids.length - text.given;
-      onText(i + 1);
-    });
-    return total;
+    return scoreTexts(texts, (text) => this.#loss(text), onText);
   }
 
   free(): void {
@@ -63,16 +73,11 @@ export class Scorer {
     for (const part of [this.#kv, this.#buffers, this.#logits]) part.free();
   }
 
-  #loss({ ids, given }: ScoredText): number {
+  #loss(text: ScoredText): number {
     let loss = 0;
-    // The last token foretells nothing that is known.
-    const end = ids.length - 1;
-    for (let start = 0; start < end; start += RUN_TOKENS) {
-      const run = ids.subarray(start, Math.min(end, start + RUN_TOKENS));
-      const draws = Math.min(run.length, Math.max(0, start + run.length - (given - 1)));
-      this.#run(start, run, draws);
-      const first = start + run.length - draws + 1;
-      for (let row = 0; row < draws; row++) loss += this.#lossOf(row, ids[first + row] ?? 0);
+    for (const { start, ids, targets } of scoredRuns(text, RUN_TOKENS)) {
+      this.#run(start, ids, targets.length);
+      targets.forEach((id, row) => (loss += this.#lossOf(row, id)));
     }
     return loss;
   }

@@ -3,8 +3,8 @@ import type { ModelConfig } from './config.ts';
 import type { CpuDecoder } from './cpu-decoder.ts';
 import type { KvCacheDtype } from './device.ts';
 import type { CpuKvType } from './graph/cpu-graph.ts';
-import { NO_PAIRS, raiseRanges, rememberedRanges, rotatedPairs } from './kv-ranges.ts';
-import type { KvRounding } from './kv-ranges.ts';
+import { NO_PAIRS, raiseRanges, rangesPath, rememberedRanges, rotatedPairs } from './kv-ranges.ts';
+import type { CalibrationPrompts, KvRounding } from './kv-ranges.ts';
 import { KvSlots } from './kv-slots.ts';
 import type { Quantization } from './quantize/scheme.ts';
 import { RunBuffers } from './run-buffers.ts';
@@ -34,6 +34,15 @@ export function chooseCpuKvType({ choice, quantization, maxModelLen, fullSteps }
   const pays = quantization !== 'none' && maxModelLen >= LEAST_ROUNDED_LEN && fullSteps;
   if (choice === 'auto') return pays ? 'int8' : 'float32';
   throw new RangeError(`kv-cache-dtype ${choice} is for GPUs: on a CPU take auto, float32 or int8`);
+}
+
+/** How a CPU's cache is rounded: `identity` is of the weights and of the layers that are run. */
+export function cpuRounding(
+  config: ModelConfig,
+  prompts: CalibrationPrompts,
+  { cache, identity }: { readonly cache: string | null; readonly identity: string },
+): KvRounding {
+  return { prompts, path: rangesPath(config, cache, ['cpu', identity, prompts.identity]) };
 }
 
 /** [layers, 2, kvHeads × headDim]; prompts are cut to `capacity` tokens, the positions that the decoder has. */

@@ -1,5 +1,4 @@
 /** Opens a model folder as a ModelRunner; on the CPU: config, weights, graph, session, KV slots. Owns no step. */
-import { createHash } from 'node:crypto';
 import { totalmem } from 'node:os';
 import type { ModelRunner } from '../engine/runner.ts';
 import { readModelConfig } from './config.ts';
@@ -8,12 +7,13 @@ import { expandedBytes, longChunk } from './cpu-attention.ts';
 import { CpuDecoder, planWeights } from './cpu-decoder.ts';
 import { CpuRunner } from './cpu-runner.ts';
 import { kvCapacityTokens } from './kv-budget.ts';
-import { chooseCpuKvType, measureRanges } from './kv-calibration.ts';
-import { int8Scales, rangesPath, spreadPrompt } from './kv-ranges.ts';
+import { chooseCpuKvType, cpuRounding, measureRanges } from './kv-calibration.ts';
+import { int8Scales, spreadPrompt } from './kv-ranges.ts';
 import type { CalibrationPrompts } from './kv-ranges.ts';
 import { kvBytesPerToken, KvSlots } from './kv-slots.ts';
 import { chooseDevice } from './choose-device.ts';
 import type { DeviceChoice, DtypeChoice, KvCacheDtype } from './device.ts';
+import { fingerprintOf } from './fingerprint.ts';
 import { openCudaRunner } from './cuda/open-cuda.ts';
 import { quantizedMatrices } from './cuda/quantized-matrices.ts';
 import { layerSubset, layerSubsetSource, withLayers } from './layer-subset.ts';
@@ -154,10 +154,8 @@ export function createRunner(
     const sampler = new Sampler({ vocabSize, maxRows: maxStepTokens });
     cleanup.push(() => sampler.free());
     const layout = { kind: 'slots', blocks: slots, blockSize: maxModelLen, capacityTokens } as const;
-    const fingerprint = fingerprintOf(config, source, [
-      `${schemeName(scheme)} ${layers}`,
-      kvType === 'float32' ? 'kv-f32' : `kv-${kvType}`,
-    ]);
+    const formats = [`${schemeName(scheme)} ${layers}`, kvType === 'float32' ? 'kv-f32' : `kv-${kvType}`];
+    const fingerprint = fingerprintOf(config, source, { device: 'cpu', formats });
     const limits = { vocabSize, maxModelLen, maxNumSeqs, maxStepTokens };
     const info = { ...limits, kv: layout, kvType, eosIds, fingerprint };
     return new CpuRunner({ info, decoder, buffers, kv, sampler, onDispose: free });
@@ -175,8 +173,8 @@ function scalesOf(
 ): Float32Array {
   const { quantizationCache: cache = null, identity, maxModelLen: capacity } = options;
   const { calibration: prompts = spreadPrompt(config.vocabSize) } = options;
-  const path = rangesPath(config, cache, ['cpu', identity, prompts.identity]);
-  return int8Scales(measureRanges(config, decoder, { prompts, capacity, path }));
+  const rounding = cpuRounding(config, prompts, { cache, identity });
+  return int8Scales(measureRanges(config, decoder, { ...rounding, capacity }));
 }
 
 function capacityOf(
@@ -186,11 +184,6 @@ function capacityOf(
   // In a container the limit of the machine is not the limit of the process; 0 or more than there is means none.
   const memoryBytes = Math.min(totalmem(), process.constrainedMemory() || Infinity);
   return kvCapacityTokens({ ...sizes, memoryBytes, memoryUtilization, kvCacheTokens });
-}
-
-function fingerprintOf(config: ModelConfig, source: WeightSource, formats: readonly string[]): string {
-  const parts = [JSON.stringify(config), source.identity, ...formats, `ort-cpu-${ortLibrary().version}`];
-  return createHash('sha256').update(parts.join('\n')).digest('hex').slice(0, 16);
 }
 
 function requireAtLeast(least: number, values: Readonly<Record<string, number>>): void {

@@ -86,10 +86,10 @@ export function unblocked(
   { values, vocabSize, output }: { readonly values: Value; readonly vocabSize: number; readonly output: Value },
 ): void {
   const padded = blocksOf(vocabSize) * BLOCK;
-  const whole = padded === vocabSize ? [output] : undefined;
-  const inputs = [values, graph.int64('row_shape', [-1, padded])];
-  const rows = graph.node({ op: 'Reshape', inputs, ...(whole === undefined ? {} : { outputs: whole }) });
-  if (whole !== undefined) return;
+  const isPadded = padded > vocabSize;
+  const rows = isPadded ? graph.fresh() : output;
+  graph.node({ op: 'Reshape', inputs: [values, graph.int64('row_shape', [-1, padded])], outputs: [rows] });
+  if (!isPadded) return;
   const [first, last, axis] = [graph.int64('first', [0]), graph.int64('last', [vocabSize]), graph.int64('axis', [1])];
   graph.node({ op: 'Slice', inputs: [rows, first, last, axis], outputs: [output] });
 }

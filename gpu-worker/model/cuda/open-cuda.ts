@@ -1,14 +1,13 @@
 /** Opens a model as a ModelRunner on a GPU: weights, graph, memory as it was measured, KV blocks. Owns no step. */
-import { createHash } from 'node:crypto';
 import type { ModelRunner } from '../../engine/runner.ts';
 import { Xoshiro128 } from '../../sample/random.ts';
 import type { ModelConfig } from '../config.ts';
 import type { KvCacheDtype } from '../device.ts';
+import { fingerprintOf } from '../fingerprint.ts';
 import { fp8Scales, int8Scales, rangesPath, rememberedRanges, spreadPrompt } from '../kv-ranges.ts';
 import type { CalibrationPrompts } from '../kv-ranges.ts';
 import { Cuda, CudaError, whyNoCuda } from '../runtime/cudart.ts';
 import { setDefaultVariable } from '../runtime/environment.ts';
-import { ortLibrary } from '../runtime/ort-library.ts';
 import { Sampler } from '../sampler.ts';
 import type { WeightSource } from '../weights.ts';
 import type { BucketLimits } from './buckets.ts';
@@ -160,7 +159,8 @@ function open(config: ModelConfig, source: WeightSource, opening: Opening): Cuda
   probe.free();
   const limits = { vocabSize, maxModelLen, maxNumSeqs, maxStepTokens };
   const layout = { kind: 'blocks', blocks, blockSize, capacityTokens: blocks * blockSize } as const;
-  const fingerprint = fingerprintOf(config, source, [type, quantization, `kv-${kvType}`]);
+  const formats = [type, quantization, `kv-${kvType}`];
+  const fingerprint = fingerprintOf(config, source, { device: 'cuda', formats });
   return new CudaRunner({
     info: { ...limits, kv: layout, kvType, eosIds, fingerprint, gpu: cuda.device },
     ...{ cuda, memory, decoder, draw, rules, hostDraw, kv, partLimits, buckets },
@@ -248,9 +248,4 @@ function weightBytes(options: PagedGraphOptions, quantized: QuantizedSource): nu
   };
   pagedGraph(options, planning);
   return [...sizes.values()].reduce((sum, bytes) => sum + bytes, 0);
-}
-
-function fingerprintOf(config: ModelConfig, source: WeightSource, formats: readonly string[]): string {
-  const parts = [JSON.stringify(config), source.identity, ...formats, `ort-cuda-${ortLibrary().version}`];
-  return createHash('sha256').update(parts.join('\n')).digest('hex').slice(0, 16);
 }
