@@ -3,7 +3,7 @@ import { MillraceError } from '../shared/errors.ts';
 import type { ChatMessage } from '../shared/protocol.ts';
 import { ConfigError, disableOrtTelemetry, engineConfigOf, type EngineConfig } from './config.ts';
 import { EngineClient } from './engine/engine-client.ts';
-import type { EngineInfo, LoadingBytes } from './engine/messages.ts';
+import type { EngineInfo, LoadingProgress } from './engine/messages.ts';
 import type { Mode } from './engine/modes.ts';
 import { Batch } from './llm/batch.ts';
 import { DeltaStream } from './llm/delta-stream.ts';
@@ -16,6 +16,7 @@ import { RequestMaker, type ReadRequest } from './llm/request-maker.ts';
 import { readModelConfig } from './model/config.ts';
 import { readGenerationDefaults } from './model/generation-config.ts';
 import { modelFolder, modelPlace } from './model/hub.ts';
+import type { DownloadProgress } from './model/hub.ts';
 import { PromptEncoder } from './text/prompt.ts';
 
 /** vLLM's engine arguments in camel case; what is left out is as for `millrace generate` (its --help has the defaults). */
@@ -63,14 +64,12 @@ export interface LoadOptions {
   readonly onProgress?: (progress: LoadProgress) => void;
 }
 
-/** download: files come from the hub; engine: weights are read and the graph is built; ready: requests run. */
+/** download: files come from the hub, in bytes; the engine's work, as it counts it; ready: requests run. */
 export interface LoadProgress {
-  readonly stage: 'download' | 'engine' | 'ready';
-  /** Downloaded, or weights read and rounded so far, as float32; 0 of 0 while none are, as when they come from the cache. */
-  readonly doneBytes: number;
-  readonly totalBytes: number;
-  /** While layers to drop are looked for: models scored so far, and in all. */
-  readonly pruning: { readonly done: number; readonly total: number } | null;
+  readonly stage: 'download' | LoadingProgress['work'] | 'ready';
+  /** 0 of 0 while nothing is counted, as when rounded weights come from the cache. */
+  readonly done: number;
+  readonly total: number;
   /** Since the load began, milliseconds. */
   readonly elapsedMs: number;
 }
@@ -111,23 +110,18 @@ export class LLM implements AsyncDisposable {
     }
     disableOrtTelemetry();
     const begin = performance.now();
-    let bytes: LoadingBytes = { doneBytes: 0, totalBytes: 0 };
-    const report = (stage: LoadProgress['stage']) => {
-      const { doneBytes, totalBytes, pruning = null } = bytes;
-      onProgress({ stage, doneBytes, totalBytes, pruning, elapsedMs: performance.now() - begin });
-    };
-    const onBytes = (progress: LoadingBytes) => {
-      bytes = progress;
-      report('download');
-    };
+    const report = (stage: LoadProgress['stage'], done: number, total: number) =>
+      onProgress({ stage, done, total, elapsedMs: performance.now() - begin });
+    const onBytes = ({ doneBytes, totalBytes }: DownloadProgress) => report('download', doneBytes, totalBytes);
     const onNotice = (message: string) => process.emitWarning(message);
     const folder = await modelFolder({ id: model, revision }, { settings: hub, onProgress: onBytes, onNotice });
-    bytes = { doneBytes: 0, totalBytes: 0 };
-    report('engine');
-    const timer = setInterval(report, PROGRESS_MS, 'engine');
+    let loading: LoadingProgress = { work: 'weights', done: 0, total: 0 };
+    const reportLoading = () => report(loading.work, loading.done, loading.total);
+    reportLoading();
+    const timer = setInterval(reportLoading, PROGRESS_MS);
     let engine: EngineClient | null = null;
     try {
-      const starting = EngineClient.start({ ...config, folder }, (loading) => (bytes = loading));
+      const starting = EngineClient.start({ ...config, folder }, (progress) => (loading = progress));
       // While the engine's thread reads the weights.
       const encoder = new Promise<PromptEncoder>((resolve) => {
         resolve(new PromptEncoder(folder, readModelConfig(folder).vocabSize));
@@ -136,7 +130,7 @@ export class LLM implements AsyncDisposable {
       encoder.catch(() => {});
       engine = await starting;
       const llm = new LLM(engine, new RequestMaker(engine.info, await encoder, readGenerationDefaults(folder)));
-      report('ready');
+      report('ready', 0, 0);
       return llm;
     } catch (error) {
       await engine?.shutdown();

@@ -2,11 +2,11 @@
 import { MillraceError } from '../shared/errors.ts';
 import { ConfigError, helpText, readConfig, type Config } from './config.ts';
 import { EngineClient } from './engine/engine-client.ts';
-import type { LoadingBytes } from './engine/messages.ts';
 import { addGpuMetrics } from './gpu-metrics.ts';
 import { startHealth } from './health.ts';
 import { readGenerationDefaults } from './model/generation-config.ts';
 import { modelFolder, modelPlace } from './model/hub.ts';
+import type { DownloadProgress } from './model/hub.ts';
 import { Metrics } from './metrics.ts';
 import { gpuReader } from './model/runtime/nvml.ts';
 import { TokenBytes } from './text/detokenizer.ts';
@@ -21,16 +21,18 @@ function log(entry: object): void {
   process.stdout.write(`${JSON.stringify({ time: new Date().toISOString(), ...entry })}\n`);
 }
 
-/** Logs every tenth of the way. */
-function bytesLog(event: string): (progress: LoadingBytes) => void {
-  let last = -1;
-  return ({ doneBytes, totalBytes }) => {
-    const percent = Math.floor((10 * doneBytes) / totalBytes) * 10;
-    if (percent === last) return;
-    last = percent;
-    log({ event, percent, doneBytes, totalBytes });
+/** Logs every tenth of the way of each kind of work. */
+function tenthsLog(): (event: string, done: number, total: number) => void {
+  let last = '';
+  return (event, done, total) => {
+    const percent = Math.floor((10 * done) / Math.max(1, total)) * 10;
+    if (`${event} ${percent}` === last) return;
+    last = `${event} ${percent}`;
+    log({ event, percent, done, total });
   };
 }
+
+const LOADING_EVENTS = { weights: 'reading-weights', pruning: 'pruning', calibration: 'calibrating-kv-cache' } as const;
 
 class WorkerProcess {
   readonly #config: Config;
@@ -62,7 +64,10 @@ class WorkerProcess {
     for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => this.#shutdown(signal));
     log({ event: 'loading', model: config.model, quantization: config.quantization, http });
     const folder = await this.#folder();
-    const engine = await EngineClient.start({ ...config, folder }, bytesLog('reading-weights'));
+    const logTenths = tenthsLog();
+    const engine = await EngineClient.start({ ...config, folder }, ({ work, done, total }) =>
+      logTenths(LOADING_EVENTS[work], done, total),
+    );
     this.#engine = engine;
     engine.onFatal((message) => this.#fatal(message));
     const { maxModelLen, maxNumSeqs, kv, kvType, fingerprint, loadMs, vocabSize } = engine.info;
@@ -91,7 +96,9 @@ class WorkerProcess {
   #folder(): Promise<string> {
     const { model, revision, hub } = this.#config;
     const onNotice = (message: string) => log({ event: 'hub', message });
-    return modelFolder({ id: model, revision }, { settings: hub, onProgress: bytesLog('downloading'), onNotice });
+    const logTenths = tenthsLog();
+    const onProgress = ({ doneBytes, totalBytes }: DownloadProgress) => logTenths('downloading', doneBytes, totalBytes);
+    return modelFolder({ id: model, revision }, { settings: hub, onProgress, onNotice });
   }
 
   #unready(): Unready {

@@ -105,7 +105,7 @@ class BadLines {
 }
 
 async function load({ engine, progress: enabled }: GenerateConfig): Promise<LLM> {
-  let last: LoadProgress = { stage: 'engine', doneBytes: 0, totalBytes: 0, pruning: null, elapsedMs: 0 };
+  let last: LoadProgress = { stage: 'weights', done: 0, total: 0, elapsedMs: 0 };
   const name = basename(engine.model);
   const progress = new Progress(process.stderr, enabled, () => loadingLine(name, last));
   try {

@@ -4,9 +4,11 @@ import { basename } from 'node:path';
 import { disableOrtTelemetry, engineConfig, readPerplexityFlags } from '../config.ts';
 import { evaluateOnGpu } from '../evaluate/evaluate-gpu.ts';
 import { evaluate, type Evaluation } from '../evaluate/evaluate.ts';
+import type { PruneProgress } from '../evaluate/prune.ts';
 import { perplexityOf } from '../evaluate/scorer.ts';
 import { chooseDevice } from '../model/choose-device.ts';
 import { modelFolder, modelPlace } from '../model/hub.ts';
+import type { CalibrationProgress } from '../model/kv-ranges.ts';
 import { schemeName, schemeOf } from '../model/quantize/scheme.ts';
 import { PERPLEXITY_HELP } from './flags.ts';
 import { ConfigError, helpRows } from './settings.ts';
@@ -36,7 +38,8 @@ export async function perplexity(args: readonly string[]): Promise<number> {
   const judged = {
     ...{ ...config, folder },
     onLoading: ({ doneBytes, totalBytes }: Bytes) => show('reading weights', doneBytes, totalBytes),
-    onPruning: ({ done, total }: { done: number; total: number }) => show('pruning', done, total),
+    onPruning: ({ done, total }: PruneProgress) => show('pruning', done, total),
+    onCalibration: ({ done, total }: CalibrationProgress) => show('calibrating the KV cache', done, total),
   };
   const onText = (done: number, total: number) => show('texts', done, total);
   const { score, kept, layers, ...formats } =

@@ -28,17 +28,17 @@ export function progressLine(
   ].join('  ');
 }
 
-/** Bytes are of the files while they are downloaded, then of the weights as float32 while they are read and rounded. */
-export function loadingLine(name: string, loading: LoadProgress): string {
-  const { stage, doneBytes, totalBytes, pruning, elapsedMs } = loading;
+/** What is counted is named; once all of it is done, nothing is: the engine then builds its graph. */
+export function loadingLine(name: string, { stage, done, total, elapsedMs }: LoadProgress): string {
   const parts = [`${stage === 'download' ? 'Downloading' : 'Loading'} ${name}`, `${(elapsedMs / 1000).toFixed(1)} s`];
-  if (pruning !== null && pruning.done < pruning.total) {
-    parts.push(`${pruning.done} of ${pruning.total} prunings measured`);
-  } else if (totalBytes > 0) {
-    const [done, total] = [doneBytes, totalBytes].map((bytes) => (bytes / 1e6).toFixed(0));
-    parts.push(`${Math.floor((100 * doneBytes) / totalBytes)} %`, `${done} of ${total} MB`);
-  }
+  if (done < total) parts.push(`${Math.floor((100 * done) / total)} %`, counted(stage, done, total));
   return parts.join('  ');
+}
+
+function counted(stage: LoadProgress['stage'], done: number, total: number): string {
+  if (stage === 'pruning') return `${done} of ${total} prunings measured`;
+  if (stage === 'calibration') return `${done} of ${total} tokens run to scale the KV cache`;
+  return `${(done / 1e6).toFixed(0)} of ${(total / 1e6).toFixed(0)} MB`;
 }
 
 /** 1:05, or 1:01:05. */

@@ -2,7 +2,7 @@
 import { Worker } from 'node:worker_threads';
 import type { ErrorCode } from '../../shared/errors.ts';
 import type { EngineOptions } from './engine-options.ts';
-import type { EngineCommand, EngineEvent, EngineInfo, EngineRequest, LoadingBytes } from './messages.ts';
+import type { EngineCommand, EngineEvent, EngineInfo, EngineRequest, LoadingProgress } from './messages.ts';
 import { StepClock, type LastStep } from './step-clock.ts';
 
 export type OutputsEvent = Extract<EngineEvent, { type: 'outputs' }>;
@@ -18,7 +18,7 @@ export class EngineClient {
   /** Resolves when the model is loaded; rejects with the reason when it cannot be. `onLoading` hears how far it is. */
   static async start(
     options: EngineOptions,
-    onLoading: (progress: LoadingBytes) => void = () => {},
+    onLoading: (progress: LoadingProgress) => void = () => {},
   ): Promise<EngineClient> {
     const clock = new StepClock();
     const workerData = { options, clock: clock.memory };

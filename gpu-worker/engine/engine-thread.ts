@@ -6,11 +6,13 @@ import type { PruneProgress } from '../evaluate/prune.ts';
 import { chooseDevice } from '../model/choose-device.ts';
 import { stepSizes } from '../model/device.ts';
 import { readModelConfig } from '../model/config.ts';
+import type { CalibrationProgress } from '../model/kv-ranges.ts';
 import { openModel } from '../model/load.ts';
+import type { FillProgress } from '../model/quantize/fill-all.ts';
 import { TokenBytes } from '../text/detokenizer.ts';
 import { Engine } from './engine.ts';
 import type { EngineOptions } from './engine-options.ts';
-import type { EngineCommand, EngineEvent, LoadingBytes } from './messages.ts';
+import type { EngineCommand, EngineEvent, LoadingProgress } from './messages.ts';
 import { fillsSteps, runningSeqs } from './modes.ts';
 import { StepClock } from './step-clock.ts';
 import type { ModelRunner } from './runner.ts';
@@ -40,11 +42,14 @@ class EngineThread {
     const tokenBytes = TokenBytes.fromFolder(options.folder);
     // What can never match again needs no place to stay.
     const cacheSlots = policy.prefixCaching ? maxNumSeqs : 0;
-    let bytes: LoadingBytes = { doneBytes: 0, totalBytes: 0 };
-    const onProgress = (progress: LoadingBytes) => this.#post({ type: 'loading', ...(bytes = progress) });
-    const onPruning = (pruning: PruneProgress) => this.#post({ type: 'loading', ...bytes, pruning });
-    const keepLayers = layersToKeep({ ...model, onLoading: onProgress, onPruning });
-    this.#runner = openModel({ ...model, maxStepTokens, cacheSlots, keepLayers, onProgress });
+    const report = (work: LoadingProgress['work'], done: number, total: number) =>
+      this.#post({ type: 'loading', work, done, total });
+    const onWeights = ({ doneBytes, totalBytes }: FillProgress) => report('weights', doneBytes, totalBytes);
+    const onPruning = ({ done, total }: PruneProgress) => report('pruning', done, total);
+    const onCalibration = ({ done, total }: CalibrationProgress) => report('calibration', done, total);
+    const keepLayers = layersToKeep({ ...model, onLoading: onWeights, onPruning });
+    const sizes = { maxStepTokens, cacheSlots, keepLayers };
+    this.#runner = openModel({ ...model, ...sizes, onProgress: onWeights, onCalibration });
     const runner = this.#runner;
     this.#engine = new Engine({ runner, tokenBytes, policy, now: Date.now });
     this.#post({ type: 'ready', info: { ...runner.info, loadMs: performance.now() - begin } });

@@ -133,16 +133,18 @@ export interface StepStats {
   readonly cost: { readonly medianError: number; readonly coefficients: StepCoefficients } | null;
 }
 
-/** Weights read and rounded so far, as float32. */
-export interface LoadingBytes {
-  readonly doneBytes: number;
-  readonly totalBytes: number;
-  /** Models scored so far to see which layers can go, and in all. */
-  readonly pruning?: { readonly done: number; readonly total: number };
+/**
+ * How far the engine is while it loads. weights: bytes read and rounded, as float32; pruning: models scored to see which
+ * layers can go; calibration: prompt tokens run for the scales of a rounded KV cache.
+ */
+export interface LoadingProgress {
+  readonly work: 'weights' | 'pruning' | 'calibration';
+  readonly done: number;
+  readonly total: number;
 }
 
 export type EngineEvent =
-  | ({ readonly type: 'loading' } & LoadingBytes)
+  | ({ readonly type: 'loading' } & LoadingProgress)
   | { readonly type: 'ready'; readonly info: EngineInfo }
   /** After every step, and after commands that ended requests without one (then `step` is null). */
   | {

@@ -9,7 +9,7 @@ import { planWeights } from '../model/cpu-decoder.ts';
 import type { KvCacheDtype } from '../model/device.ts';
 import { ModelFolderError } from '../model/folder.ts';
 import { chooseCpuKvType, cpuRounding } from '../model/kv-calibration.ts';
-import type { KvRounding } from '../model/kv-ranges.ts';
+import type { CalibrationProgress, KvRounding } from '../model/kv-ranges.ts';
 import { withLayers } from '../model/layer-subset.ts';
 import type { CpuKvType } from '../model/graph/cpu-graph.ts';
 import { openWeights } from '../model/open-weights.ts';
@@ -43,6 +43,7 @@ export interface EvaluatedModel extends QuantizationOptions {
   readonly maxModelLen?: number;
   readonly threads: number;
   readonly onLoading?: (progress: FillProgress) => void;
+  readonly onCalibration?: (progress: CalibrationProgress) => void;
 }
 
 export interface PruningOptions {
@@ -147,7 +148,8 @@ function kvRounding(
   const maxModelLen = Math.min(model.maxModelLen ?? Infinity, config.maxPositions);
   const choice = model.kvCacheDtype ?? 'auto';
   if (chooseCpuKvType({ choice, quantization, maxModelLen, fullSteps: false }) === 'float32') return null;
-  return cpuRounding(config, calibrationPrompts(folder, config.vocabSize), { cache, identity });
+  const prompts = calibrationPrompts(folder, config.vocabSize);
+  return cpuRounding(config, { prompts, cache, identity, onProgress: model.onCalibration ?? (() => {}) });
 }
 
 function calibrationPath({ folder, pruneCalibration }: EvaluatedModel & PruningOptions): string {

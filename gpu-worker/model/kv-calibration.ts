@@ -4,7 +4,7 @@ import type { CpuDecoder } from './cpu-decoder.ts';
 import type { KvCacheDtype } from './device.ts';
 import type { CpuKvType } from './graph/cpu-graph.ts';
 import { NO_PAIRS, raiseRanges, rangesPath, rememberedRanges, rotatedPairs } from './kv-ranges.ts';
-import type { CalibrationPrompts, KvRounding } from './kv-ranges.ts';
+import type { KvRounding } from './kv-ranges.ts';
 import { KvSlots } from './kv-slots.ts';
 import type { Quantization } from './quantize/scheme.ts';
 import { RunBuffers } from './run-buffers.ts';
@@ -39,17 +39,16 @@ export function chooseCpuKvType({ choice, quantization, maxModelLen, fullSteps }
 /** How a CPU's cache is rounded: `identity` is of the weights and of the layers that are run. */
 export function cpuRounding(
   config: ModelConfig,
-  prompts: CalibrationPrompts,
-  { cache, identity }: { readonly cache: string | null; readonly identity: string },
+  { cache, identity, ...how }: Omit<KvRounding, 'path'> & { readonly cache: string | null; readonly identity: string },
 ): KvRounding {
-  return { prompts, path: rangesPath(config, cache, ['cpu', identity, prompts.identity]) };
+  return { ...how, path: rangesPath(config, cache, ['cpu', identity, how.prompts.identity]) };
 }
 
 /** [layers, 2, kvHeads × headDim]; prompts are cut to `capacity` tokens, the positions that the decoder has. */
 export function measureRanges(
   config: ModelConfig,
   decoder: CpuDecoder,
-  { prompts, capacity, path }: KvRounding & { readonly capacity: number },
+  { prompts, capacity, path, onProgress = () => {} }: KvRounding & { readonly capacity: number },
 ): Float32Array {
   const channels = config.kvHeads * config.headDim;
   return rememberedRanges(path, 2 * config.layers * channels, () => {
@@ -59,11 +58,14 @@ export function measureRanges(
     const logits = Memory.allocate(1);
     const on = { buffers, kv, logits: logits.pointer, vocabSize: config.vocabSize };
     try {
-      for (const prompt of prompts.read()) {
-        const ids = prompt.subarray(0, capacity);
+      const cut = prompts.read().map((ids) => ids.subarray(0, capacity));
+      const total = cut.reduce((sum, { length }) => sum + length, 0);
+      let done = 0;
+      for (const ids of cut) {
         for (let start = 0; start < ids.length; start += RUN_TOKENS) {
           const run = ids.subarray(start, start + RUN_TOKENS);
           decoder.run([{ sequence: 0, blocks: Int32Array.of(0), start, ids: run, draws: 0, sample: null }], on);
+          onProgress({ done: (done += run.length), total });
         }
         raiseAll(ranges, { kv, config, tokens: ids.length });
       }

@@ -25,9 +25,17 @@ export interface CalibrationPrompts {
   readonly read: () => readonly Int32Array[];
 }
 
+/** Prompt tokens run so far, and in all. */
+export interface CalibrationProgress {
+  readonly done: number;
+  readonly total: number;
+}
+
 /** How the scales of a rounded cache are found. */
 export interface KvRounding {
   readonly prompts: CalibrationPrompts;
+  /** Called while they are run; not when the scales are remembered. */
+  readonly onProgress?: (progress: CalibrationProgress) => void;
   /** Where ranges are remembered; null = nowhere. */
   readonly path: string | null;
 }

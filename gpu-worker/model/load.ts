@@ -9,7 +9,7 @@ import { CpuRunner } from './cpu-runner.ts';
 import { kvCapacityTokens } from './kv-budget.ts';
 import { chooseCpuKvType, cpuRounding, measureRanges } from './kv-calibration.ts';
 import { int8Scales, spreadPrompt } from './kv-ranges.ts';
-import type { CalibrationPrompts } from './kv-ranges.ts';
+import type { CalibrationProgress, CalibrationPrompts } from './kv-ranges.ts';
 import { kvBytesPerToken, KvSlots } from './kv-slots.ts';
 import { chooseDevice } from './choose-device.ts';
 import type { DeviceChoice, DtypeChoice, KvCacheDtype } from './device.ts';
@@ -52,6 +52,8 @@ export interface RunnerOptions extends QuantizationOptions {
   readonly calibration?: CalibrationPrompts;
   /** Called while weights are read and rounded; not when they come from the cache. */
   readonly onProgress?: (progress: FillProgress) => void;
+  /** Called while a CPU runs the prompts of `calibration`. */
+  readonly onCalibration?: (progress: CalibrationProgress) => void;
 }
 
 export interface OpenModelOptions extends RunnerOptions {
@@ -172,8 +174,8 @@ function scalesOf(
   options: RunnerOptions & { identity: string },
 ): Float32Array {
   const { quantizationCache: cache = null, identity, maxModelLen: capacity } = options;
-  const { calibration: prompts = spreadPrompt(config.vocabSize) } = options;
-  const rounding = cpuRounding(config, prompts, { cache, identity });
+  const { calibration: prompts = spreadPrompt(config.vocabSize), onCalibration: onProgress = () => {} } = options;
+  const rounding = cpuRounding(config, { prompts, cache, identity, onProgress });
   return int8Scales(measureRanges(config, decoder, { ...rounding, capacity }));
 }
 

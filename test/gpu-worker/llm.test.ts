@@ -327,7 +327,7 @@ describe('ends', () => {
       later = short.generate('x');
       await new Promise((resolve) => setTimeout(resolve, 10));
     }
-    expect([stages[0], stages.at(-1)]).toEqual(['engine', 'ready']);
+    expect([stages[0], stages.at(-1)]).toEqual(['weights', 'ready']);
     expect(await running).toMatchObject({ code: 'request_cancelled' });
     expect(await thrownIn(later)).toMatchObject({ code: 'request_cancelled' });
   });

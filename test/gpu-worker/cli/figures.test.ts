@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { LineOrder } from '../../../gpu-worker/cli/line-order.ts';
-import { progressLine } from '../../../gpu-worker/cli/progress.ts';
+import { loadingLine, progressLine } from '../../../gpu-worker/cli/progress.ts';
 import { Median, Tally } from '../../../gpu-worker/cli/tally.ts';
 
 test('lines come out in the order of their places, a bounded number waits', async () => {
@@ -20,6 +20,21 @@ test('lines come out in the order of their places, a bounded number waits', asyn
   await order.put(4, 'e');
   await order.rest();
   expect(written).toEqual(['abc', 'ef']);
+});
+
+test.each([
+  [{ stage: 'download', done: 5e6, total: 20e6 }, 'Downloading m  1.2 s  25 %  5 of 20 MB'],
+  [{ stage: 'weights', done: 0, total: 0 }, 'Loading m  1.2 s'],
+  [{ stage: 'weights', done: 2e6, total: 3e6 }, 'Loading m  1.2 s  66 %  2 of 3 MB'],
+  [{ stage: 'weights', done: 3e6, total: 3e6 }, 'Loading m  1.2 s'],
+  [{ stage: 'pruning', done: 1, total: 4 }, 'Loading m  1.2 s  25 %  1 of 4 prunings measured'],
+  [
+    { stage: 'calibration', done: 256, total: 1024 },
+    'Loading m  1.2 s  25 %  256 of 1024 tokens run to scale the KV cache',
+  ],
+  [{ stage: 'ready', done: 0, total: 0 }, 'Loading m  1.2 s'],
+] as const)('while a model loads: %j', (progress, line) => {
+  expect(loadingLine('m', { ...progress, elapsedMs: 1234 })).toBe(line);
 });
 
 test('a median to 1 %, of none it is null', () => {

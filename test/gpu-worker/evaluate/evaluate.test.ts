@@ -14,6 +14,7 @@ import type { ChatMessage } from '../../../shared/protocol.ts';
 import { readModelConfig } from '../../../gpu-worker/model/config.ts';
 import { planWeights } from '../../../gpu-worker/model/cpu-decoder.ts';
 import { chooseCpuKvType } from '../../../gpu-worker/model/kv-calibration.ts';
+import type { CalibrationProgress } from '../../../gpu-worker/model/kv-ranges.ts';
 import { openModel } from '../../../gpu-worker/model/load.ts';
 import { openWeights } from '../../../gpu-worker/model/open-weights.ts';
 import { openSafetensors } from '../../../gpu-worker/model/safetensors.ts';
@@ -196,7 +197,10 @@ describe('an int8 KV cache', () => {
     let read = 0;
     const counted = { ...prompts, read: () => (read++, prompts.read()) };
     const sizes = { maxNumSeqs: 2, kvCacheTokens: null, maxModelLen: 256, threads: 1, maxStepTokens: 64 };
-    const model = { folder: EMBEDDED, quantization: 'none', quantizationCache: cache, calibration: counted } as const;
+    const heard: CalibrationProgress[] = [];
+    const onCalibration = (progress: CalibrationProgress) => void heard.push(progress);
+    const from = { calibration: counted, onCalibration };
+    const model = { folder: EMBEDDED, quantization: 'none', quantizationCache: cache, ...from } as const;
     const open = (kvCacheDtype: 'float32' | 'int8') => {
       const runner = openModel({ ...model, ...sizes, kvCacheDtype });
       const { fingerprint } = runner.info;
@@ -211,8 +215,12 @@ describe('an int8 KV cache', () => {
     expect(read).toBe(0);
     const first = open('int8');
     expect(read).toBe(1);
+    const total = prompts.read().reduce((sum, ids) => sum + Math.min(ids.length, sizes.maxModelLen), 0);
+    expect(heard.length).toBeGreaterThanOrEqual(prompts.read().length);
+    expect(heard.at(-1)).toEqual({ done: total, total });
     expect(open('int8')).toEqual(first);
     expect(read).toBe(1);
+    expect(heard.filter(({ done }) => done === total)).toHaveLength(1);
     expect(first.drawn).toEqual(exact.drawn);
     expect(first.fingerprint).not.toBe(exact.fingerprint);
     const [file = ''] = readdirSync(cache).filter((name) => name.endsWith('.kv-ranges'));
