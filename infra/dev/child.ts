@@ -1,5 +1,6 @@
 /** A child process of the dev stack: its output by lines, its end, and how to end it. Knows no program. */
 import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 
 export interface ChildOptions {
@@ -13,6 +14,8 @@ export interface ChildOptions {
 
 /** After SIGTERM a child gets so long before SIGKILL. Milliseconds. */
 const GRACE_MS = 15_000;
+/** What it printed last is read by then, unless somebody who outlives it holds its pipes. Milliseconds. */
+const LAST_WORDS_MS = 5_000;
 /** Waits on a pipe from us; it closes when we die, however that happens: then the group of child $1 is ended too. */
 const MINDER = `
 read -r _
@@ -22,7 +25,7 @@ kill -KILL "-$1"`;
 
 export class Child implements AsyncDisposable {
   readonly process: ChildProcess;
-  /** Resolves with a description once the process is gone. */
+  /** Resolves with a description once the process is gone and what it printed has been heard. */
   readonly exited: Promise<string>;
   #lines: string[] = [];
 
@@ -43,7 +46,14 @@ export class Child implements AsyncDisposable {
     }
     this.exited = new Promise((resolve) => {
       this.process.once('error', (error) => resolve(String(error)));
-      this.process.once('exit', (code, signal) => resolve(signal ?? `code ${code}`));
+      this.process.once('exit', (code, signal) => {
+        const how = signal ?? `code ${code}`;
+        const timer = setTimeout(() => resolve(how), LAST_WORDS_MS);
+        this.process.once('close', () => {
+          clearTimeout(timer);
+          resolve(how);
+        });
+      });
     });
     this.#mind();
   }
@@ -88,10 +98,10 @@ export class Child implements AsyncDisposable {
     if (!this.running) return this.exited;
     this.kill('SIGTERM');
     const timer = setTimeout(() => this.kill('SIGKILL'), GRACE_MS);
-    const how = await this.exited;
+    await once(this.process, 'exit');
     clearTimeout(timer);
     this.#signalGroup('SIGKILL');
-    return how;
+    return this.exited;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
