@@ -73,7 +73,7 @@ export class HandGateway implements AsyncDisposable {
 
   async request(subject: string, message: unknown): Promise<Record<string, unknown>> {
     const data = typeof message === 'string' ? message : JSON.stringify(message);
-    return (await this.nats.request(subject, data, { timeout: 2000 })).json();
+    return (await this.nats.request(subject, data, { timeout: 15_000 })).json();
   }
 
   submit(id: string, extra: object = {}, params: Partial<SamplingParams> = {}): Promise<Record<string, unknown>> {
