@@ -1,13 +1,17 @@
 import { connect, type NatsConnection } from '@nats-io/transport-node';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { startNats, type NatsServer } from '../../../infra/dev/nats.ts';
 import { startWorker, type WorkerProcess } from '../../../infra/dev/worker.ts';
 import { ACK_INTERVAL_MS, type Frame, type FrameBatch, type Prompt } from '../../../shared/protocol.ts';
 import { DEFAULT_SAMPLING, type SamplingParams } from '../../../shared/sampling.ts';
 import { modelKey, subjects } from '../../../shared/subjects.ts';
+import { slowSteps } from '../../support/slow-steps.ts';
 import { MODEL, until } from '../../support/stack.ts';
 
-const LEASE_MS = 1500;
+/** Longer than a process may stand still on a busy machine. */
+const LEASE_MS = 4000;
+/** A step takes at least this long: what a test means to find under way is, however fast the machine. */
+const STEP_MS = 5;
 const ID = 'w1';
 
 /** A gateway by hand: a NATS client that collects frames and acks them when told to. */
@@ -47,7 +51,7 @@ class HandGateway {
 
   async request(subject: string, message: unknown): Promise<Record<string, unknown>> {
     const data = typeof message === 'string' ? message : JSON.stringify(message);
-    return (await this.#nats.request(subject, data, { timeout: 2000 })).json();
+    return (await this.#nats.request(subject, data, { timeout: 15_000 })).json();
   }
 
   submit(id: string, params: Partial<SamplingParams> = {}, extra: object = {}): Promise<Record<string, unknown>> {
@@ -75,7 +79,7 @@ const client = () =>
 beforeAll(async () => {
   nats = await startNats();
   const flags = ['--worker-id', ID, '--max-num-seqs', '2', '--lease-ms', String(LEASE_MS)];
-  worker = await startWorker({ nats, model: `test/fixtures/${MODEL}`, flags });
+  worker = await startWorker({ nats, model: `test/fixtures/${MODEL}`, flags, env: slowSteps(STEP_MS) });
   connection = await client();
   gateway = new HandGateway(connection, 'e1');
 }, 180_000);
@@ -143,7 +147,7 @@ test('a new gateway epoch replays from an offset, token for token', async () => 
 test('a gateway that goes silent loses its lease: its requests end, other gateways keep theirs', async () => {
   const silent = new HandGateway(connection, 'silent');
   silent.acking = false;
-  // Two slots and 200 tokens each: far more work than the lease lasts.
+  // Two slots, and 200 steps each: 100 s of work.
   await Promise.all(Array.from({ length: 200 }, (_, i) => silent.submit(`s${i}`)));
   await gateway.submit('bystander', { maxTokens: 5 }, { priority: 1 });
   await until(() => gateway.ends('bystander').length > 0);
@@ -151,8 +155,10 @@ test('a gateway that goes silent loses its lease: its requests end, other gatewa
   await until(async () => {
     const text = await (await fetch(`${worker.url}/metrics`)).text();
     return /request_failure_total\{code="lease_expired"\} [1-9]/.test(text);
-  });
-  expect(await gateway.control({ type: 'probe' })).toMatchObject({ load: { running: 0, waiting: 0 } });
+  }, 20_000);
+  await vi.waitFor(async () => {
+    expect(await gateway.control({ type: 'probe' })).toMatchObject({ load: { running: 0, waiting: 0 } });
+  }, 10_000);
 });
 
 describe('messages that cannot be handled are refused and hurt nobody', () => {

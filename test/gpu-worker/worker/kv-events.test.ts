@@ -74,7 +74,7 @@ const snapshot = async (shard = 's0') =>
     kvEventsSchema,
     (
       await gateway.nats.request(subjects.control(ID), JSON.stringify({ v: 1, type: 'kv-snapshot', shard }), {
-        timeout: 2000,
+        timeout: 15_000,
       })
     ).data,
   );
@@ -102,7 +102,7 @@ describe('blocks of a request', () => {
     await run('a', prompt);
     await until(() => held().has(hash));
     for (let i = 0; i < 8; i++) await run(`other${i}`, tokens(10 + i));
-    await until(() => !held().has(hash), 5_000);
+    await until(() => !held().has(hash));
     expect(await run('again', prompt)).toBe(0);
     await until(() => held().has(hash));
     const numbers = events.map(({ event }) => event);
@@ -173,4 +173,4 @@ test('a worker that starts anew begins its numbers and its cache again, under a 
   await run('b', tokens(60));
   await until(() => events.length > 0);
   expect(events[0]?.event).toBe(1);
-});
+}, 60_000);

@@ -29,7 +29,7 @@ async function gateway(nats: NatsServer): Promise<{ connection: NatsConnection; 
 }
 
 async function request(connection: NatsConnection, subject: string, message: object): Promise<object> {
-  return (await connection.request(subject, JSON.stringify(message), { timeout: 2000 })).json();
+  return (await connection.request(subject, JSON.stringify(message), { timeout: 5000 })).json();
 }
 
 function submit(connection: NatsConnection, id: string): Promise<object> {
@@ -59,7 +59,7 @@ test('SIGTERM: what was admitted is finished, then the process ends well', async
   );
   await expect(submit(connection, 'late')).rejects.toThrow(/no responders/i);
   await connection.close();
-});
+}, 60_000);
 
 test('nats-server goes away and comes back: a replay has the whole stream', async () => {
   const first = await startNats();
@@ -79,4 +79,4 @@ test('nats-server goes away and comes back: a replay has the whole stream', asyn
   expect(offsets.size).toBe(200);
   expect(worker.child.running).toBe(true);
   await connection.close();
-});
+}, 60_000);
