@@ -166,7 +166,8 @@ class GenerateRun {
     } catch (error) {
       if (this.#signal === null) throw error;
     } finally {
-      forget();
+      // The same Ctrl-C may still come a second time: it must not end the process before all is written and said.
+      if (this.#signal === null) forget();
       progress.stop();
       await this.#order?.rest();
     }

@@ -5,6 +5,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, describe, expect, test } from 'vitest';
 import { LLM } from '../../../gpu-worker/llm.ts';
+import { slowSteps } from '../../support/slow-steps.ts';
+import { until } from '../../support/stack.ts';
 
 const BIN = fileURLToPath(new URL('../../../gpu-worker/cli/millrace.mjs', import.meta.url));
 const model = fileURLToPath(new URL('../../fixtures/tiny-llama', import.meta.url));
@@ -54,7 +56,8 @@ function fileOf(lines: readonly unknown[]): string {
 }
 const outFile = () => join(folder, `out-${files++}.jsonl`);
 
-describe('help', () => {
+// Each runs the command several times.
+describe('help', { timeout: 120_000 }, () => {
   test('of the command, of each subcommand, and the version', async () => {
     const all = await Promise.all([
       millrace('--help'),
@@ -76,7 +79,7 @@ describe('help', () => {
   });
 });
 
-describe('generate', () => {
+describe('generate', { timeout: 120_000 }, () => {
   test('all kinds of lines, with parameters and ids of their own: the library’s texts, then a summary', async () => {
     const messages = [{ role: 'user', content: 'hi' }];
     const input = fileOf([
@@ -253,14 +256,13 @@ describe('generate', () => {
       output,
     ];
     const rest = ['--max-tokens', '40', '--ignore-eos', '--no-progress'];
-    const child = spawn(process.execPath, [BIN, ...args, ...rest], { stdio: ['ignore', 'ignore', 'pipe'] });
+    // 19 times 40 steps: far from done when the first results are there.
+    const env = { ...process.env, ...slowSteps(20) };
+    const child = spawn(process.execPath, [BIN, ...args, ...rest], { stdio: ['ignore', 'ignore', 'pipe'], env });
     let stderr = '';
     child.stderr.on('data', (chunk) => (stderr += String(chunk)));
-    const ended = new Promise<number | null>((resolve) => child.once('exit', resolve));
-    const begin = Date.now();
-    while (Date.now() - begin < 15_000 && !(existsSync(output) && readFileSync(output, 'utf8').includes('\n'))) {
-      await new Promise((resolve) => setTimeout(resolve, 10));
-    }
+    const ended = new Promise<number | null>((resolve) => child.once('close', resolve));
+    await until(() => existsSync(output) && readFileSync(output, 'utf8').includes('\n'), 60_000);
     child.kill('SIGINT');
     child.kill('SIGINT');
     expect(await ended).toBe(130);

@@ -57,7 +57,7 @@ test('without the token an error; then fetched, run as from the folder, and run 
   expect([fetched.code, offline.code, local.code]).toEqual([0, 0, 0]);
   expect(textOf(fetched.stdout)).toBe(textOf(local.stdout));
   expect(textOf(offline.stdout)).toBe(textOf(local.stdout));
-}, 60_000);
+}, 120_000);
 
 test('what is neither a folder nor an id', async () => {
   const { code, stderr } = await generate(['--model', './no/such/folder'], {});
