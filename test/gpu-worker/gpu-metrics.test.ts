@@ -1,11 +1,15 @@
 import { Registry } from 'prom-client';
-import { expect, test } from 'vitest';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { addGpuMetrics } from '../../gpu-worker/gpu-metrics.ts';
 import type { GpuReading } from '../../gpu-worker/model/runtime/nvml.ts';
 import { gpuReader } from '../../gpu-worker/model/runtime/nvml.ts';
 import { whyNoCuda } from '../../gpu-worker/model/runtime/cudart.ts';
 
 const READING: GpuReading = { utilization: 0.97, memoryUsedBytes: 7e10, memoryTotalBytes: 8e10, powerWatts: 612.5 };
+
+// A reading is good for a while, which passes when a test says so.
+beforeEach(() => void vi.useFakeTimers({ toFake: ['performance'] }));
+afterEach(() => void vi.useRealTimers());
 
 test('one reading a scrape fills every gauge', async () => {
   const registry = new Registry();
@@ -27,7 +31,7 @@ test('a GPU that does not answer has no old figures', async () => {
   addGpuMetrics(registry, () => reading);
   await registry.metrics();
   reading = null;
-  await new Promise((resolve) => setTimeout(resolve, 150));
+  vi.advanceTimersByTime(150);
   expect(await registry.metrics()).not.toMatch(/^millrace_gpu/m);
 });
 

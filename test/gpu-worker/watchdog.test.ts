@@ -1,40 +1,53 @@
 import { Worker } from 'node:worker_threads';
-import { expect, test } from 'vitest';
+import { afterEach, expect, test, vi } from 'vitest';
 import { StepClock } from '../../gpu-worker/engine/step-clock.ts';
 import { startWatchdog } from '../../gpu-worker/watchdog.ts';
+import { until } from '../support/stack.ts';
 
 const STEP_TIMEOUT_MS = 200;
-/** Begins a step in the clock's memory and blocks its thread for `workerData.blockMs`; then ends it, if told to. */
+/** Begins a step in the clock's memory and blocks its thread for ever. */
 const THREAD = `
   const { workerData } = require('node:worker_threads');
-  const values = new BigInt64Array(workerData.memory);
-  const cell = new Int32Array(new SharedArrayBuffer(4));
-  for (let i = 0; i < workerData.steps; i++) {
-    Atomics.store(values, 2, BigInt(Date.now()));
-    Atomics.wait(cell, 0, 0, workerData.blockMs);
-    Atomics.store(values, 2, 0n);
-  }
+  Atomics.store(new BigInt64Array(workerData.memory), 2, BigInt(Date.now()));
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
 `;
 
-async function hung(steps: number, blockMs: number): Promise<string[]> {
-  const clock = new StepClock();
-  const messages: string[] = [];
-  const stop = startWatchdog({
+const clock = new StepClock();
+const messages: string[] = [];
+const watch = () =>
+  startWatchdog({
     stepTimeoutMs: STEP_TIMEOUT_MS,
     lastStep: () => clock.read(),
     onHung: (message) => messages.push(message),
   });
-  const thread = new Worker(THREAD, { eval: true, workerData: { memory: clock.memory, steps, blockMs } });
-  await new Promise((resolve) => setTimeout(resolve, 6 * STEP_TIMEOUT_MS));
-  stop();
-  await thread.terminate();
-  return messages;
-}
-
-test('a thread blocked inside a step is reported once', async () => {
-  expect(await hung(1, 60_000)).toEqual([expect.stringContaining('a step has been running')]);
+afterEach(() => {
+  vi.useRealTimers();
+  clock.end(0);
+  messages.length = 0;
 });
 
-test('many short steps and idle time are healthy', async () => {
-  expect(await hung(20, 30)).toEqual([]);
+test('a thread blocked inside a step is reported once', async () => {
+  const stop = watch();
+  const thread = new Worker(THREAD, { eval: true, workerData: { memory: clock.memory } });
+  await until(() => messages.length > 0);
+  await new Promise((resolve) => setTimeout(resolve, 2 * STEP_TIMEOUT_MS));
+  stop();
+  await thread.terminate();
+  expect(messages).toEqual([expect.stringContaining('a step has been running')]);
+});
+
+test('many short steps and idle time are healthy', () => {
+  vi.useFakeTimers();
+  const stop = watch();
+  for (const ms of Array.from({ length: 40 }, (_, i) => 5 * i)) {
+    clock.begin(Date.now());
+    vi.advanceTimersByTime(ms);
+    clock.end(Date.now());
+  }
+  vi.advanceTimersByTime(10 * STEP_TIMEOUT_MS);
+  expect(messages).toEqual([]);
+  clock.begin(Date.now());
+  vi.advanceTimersByTime(2 * STEP_TIMEOUT_MS);
+  expect(messages).toHaveLength(1);
+  stop();
 });
