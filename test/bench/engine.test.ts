@@ -1,6 +1,7 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
+import { EVEN_STEPS } from '../support/even-steps.ts';
 
 const run = promisify(execFile);
 const MEASURES = ['host', 'whole-path', 'ngram-embedded', 'bare-loop', 'naive', 'arrival', 'step-cost'];
@@ -21,7 +22,7 @@ test('a quick run, whole: every measure gives its figures and no token is wrong'
   const lines = stdout.trimEnd().split('\n');
   expect(lines[0]).toMatch(/^name +figure +must +met\?$/);
   expect(lines.filter((line) => line.startsWith('{'))).toEqual(lines.slice(-1));
-  expect(stderr).toMatch(/bare-loop \(4 of 10\): engine, round 1 of 1; about \d+ s left/);
+  expect(stderr).toMatch(/bare-loop \(4 of 10\): engine, round 1 of 1; about \d+ (s|min) left/);
 
   const json = JSON.parse(lines.at(-1) ?? '');
   expect(json).toMatchObject({
@@ -56,21 +57,20 @@ test('a quick run, whole: every measure gives its figures and no token is wrong'
     else expect(met, name).toBe(must.atLeast === undefined ? median <= (must.atMost ?? NaN) : median >= must.atLeast);
     for (const profile of Object.values(profiles)) expect(profile).toMatchObject({ steps: number, wallMs: number });
   }
-}, 60_000);
+}, 300_000);
 
 test('a repetitive text is drafted, one without repeats is not, and both are written to the end', async () => {
-  const { stdout } = await run(process.execPath, [
-    ...['test/bench/engine.ts', '--quick', '--rounds', '3', '--only', 'ngram-repetitive,ngram-plain'],
-  ]);
+  const args = ['test/bench/engine.ts', '--quick', '--rounds', '3', '--only', 'ngram-repetitive,ngram-plain'];
+  // Whether drafts pay is up to the times of steps, which on a busy machine are a matter of chance.
+  const { stdout } = await run(process.execPath, args, { env: { ...process.env, ...EVEN_STEPS } });
   const { figures } = JSON.parse(stdout.trimEnd().split('\n').at(-1) ?? '') as { figures: readonly JsonFigure[] };
   const of = (name: string) => figures.find((figure) => figure.name === `${name}, batch 2`)?.details;
   expect(of('n-gram on edit')).toMatchObject({ forced: true, differentTexts: 2, draftedTokens: number });
-  // Whether drafts pay in one cell of a few steps is a matter of chance on a busy machine.
   const repetitive = figures.filter(({ name }) => /on (edit|extract)|free/.test(name));
-  expect(Math.max(...repetitive.map(({ details }) => Number(details['acceptedTokens'])))).toBeGreaterThan(0);
+  for (const { name, details } of repetitive) expect(Number(details['acceptedTokens']), name).toBeGreaterThan(0);
   expect(of('n-gram on words')).toMatchObject({ forced: true, draftedTokens: 0, acceptedTokens: 0 });
   expect(of('n-gram, free')).toMatchObject({ forced: false });
-});
+}, 120_000);
 
 test.each([
   [['--only', 'host,other'], '--only names "other": there are host, whole-path'],
