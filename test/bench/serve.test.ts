@@ -42,7 +42,7 @@ test('a quick run, whole: one JSON line, every cell with exactly the tokens aske
   expect(json.pathToEngine).toEqual(
     [1, 4].map((concurrency) => ({ model: 'tiny', concurrency, tokensPerSecond: spread })),
   );
-}, 60_000);
+}, 180_000);
 
 test('an argument that cannot be used ends with code 1, its name and nothing on stdout', async () => {
   const failed = run(process.execPath, ['test/bench/serve.ts', '--concurrency', '0']);

@@ -167,7 +167,7 @@ describe('an int8 KV cache', () => {
     expect(calibrationPrompts(TINY, 500).identity).toBe(prompts.identity);
   });
 
-  test('gives the texts that float32 gives, in a batch and alone', { timeout: 60_000 }, async () => {
+  test('gives the texts that float32 gives, in a batch and alone', { timeout: 180_000 }, async () => {
     const chats = readFileSync(inTree('infra/model/heldout.jsonl'), 'utf8').split('\n').slice(0, 24);
     const prompts = chats.map((line) => (JSON.parse(line) as { messages: ChatMessage[] }).messages.slice(0, 1));
     const texts = async (options: LoadOptions): Promise<readonly string[]> => {
