@@ -5,10 +5,11 @@ import { kvBytesPerToken, KvSlots } from '../../../gpu-worker/model/kv-slots.ts'
 import { Memory } from '../../../gpu-worker/model/runtime/memory.ts';
 import { fixture } from './plans.ts';
 
-/** Bytes of memory of its own that the process has in use. */
+/** Bytes of memory of its own that the process has in use, swapped out or not. */
 function residentBytes(): number {
   const status = readFileSync('/proc/self/status', 'utf8');
-  return Number(/RssAnon:\s+(\d+) kB/.exec(status)?.[1]) * 1024;
+  const of = (name: string) => Number(new RegExp(`${name}:\\s+(\\d+) kB`).exec(status)?.[1]) * 1024;
+  return of('RssAnon') + of('VmSwap');
 }
 
 test('discarded memory reads as zero by whole pages, its edges keep their bytes', () => {
