@@ -156,13 +156,21 @@ describe('submit', () => {
 
   test('a burst beyond the limit is refused at once; what is in line counts', async () => {
     const prompt = { type: 'text', text: 'x' };
-    const all = Array.from({ length: 100 }, (_, i) => gateway.submit(`b${i}`, { prompt }));
-    const replies = await Promise.all(all);
+    // The line stands still.
+    vi.useFakeTimers({ toFake: ['setImmediate'] });
+    const refused: Record<string, unknown>[] = [];
+    const replies = Array.from({ length: 100 }, async (_, i) => {
+      const reply = await gateway.submit(`b${i}`, { prompt });
+      if (reply['type'] === 'refused') refused.push(reply);
+      return reply;
+    });
     // 4 slots and 8 that wait.
-    expect(replies.filter(({ type }) => type === 'admitted')).toHaveLength(12);
-    const refused = replies.filter(({ type }) => type === 'refused');
+    await until(() => refused.length === 88);
     for (const reply of refused) expect(reply).toMatchObject({ code: 'slow_down', retryAfterMs: 1000 });
-    // The others were not even tokenized.
+    expect(encoded).toBe(0);
+    vi.runAllTimers();
+    const admitted = (await Promise.all(replies)).filter(({ type }) => type === 'admitted');
+    expect(admitted).toHaveLength(12);
     expect(encoded).toBe(12);
     expect(engine.live.size).toBe(12);
   });
