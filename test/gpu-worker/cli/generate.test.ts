@@ -294,7 +294,8 @@ describe('generate', { timeout: 120_000 }, () => {
   });
 
   test('a reader that leaves ends it', async () => {
-    const flags = `--model '${model}' --threads 1 --prompt abc --repeat 500 --max-tokens 20 --ignore-eos --no-progress`;
+    // More results than a pipe and its reader take in, however late the reader comes.
+    const flags = `--model '${model}' --threads 1 --prompt abc --repeat 2000 --max-tokens 20 --ignore-eos --no-progress`;
     const line = `'${process.execPath}' '${BIN}' generate ${flags} | head -n 1`;
     const { stdout, stderr } = await new Promise<{ stdout: string; stderr: string }>((resolve) => {
       execFile('sh', ['-c', line], (_error, out, err) => resolve({ stdout: out, stderr: err }));
