@@ -8,7 +8,7 @@ import { modelKey, subjects } from '../../../shared/subjects.ts';
 
 const MODEL = 'tiny-llama';
 const ID = 'w1';
-const WAIT = { timeout: 15_000, interval: 20 };
+const WAIT = { timeout: 25_000, interval: 20 };
 
 async function gateway(nats: NatsServer): Promise<{ connection: NatsConnection; frames: Frame[] }> {
   const connection = await connect({
