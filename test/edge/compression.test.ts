@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { compressPrompt, NOTHING_SAVED, promptBytes, savingsOf } from '../../edge/compression.ts';
 import { parseChat } from '../../edge/request.ts';
 import type { Prompt } from '../../shared/protocol.ts';
+import { cpuMs } from '../support/cpu-time.ts';
 
 const LOSSLESS = { mode: 'lossless', rate: 1 } as const;
 const LOSSY = { mode: 'lossy', rate: 0.5 } as const;
@@ -65,9 +66,8 @@ describe('bad input', () => {
     (part) => {
       const prompt = text(`Notes: ${part.repeat(1_000_000 / part.length)}\nQ: Who?\nA:  `);
       for (const options of [LOSSLESS, LOSSY]) {
-        const begin = performance.now();
-        const out = compressPrompt(prompt, options);
-        expect(performance.now() - begin).toBeLessThan(3_000);
+        let out = prompt;
+        expect(cpuMs(() => (out = compressPrompt(prompt, options)))).toBeLessThan(3_000);
         expect(out.type === 'text' && out.text.startsWith('Notes:') && out.text.endsWith('\nQ: Who?\nA:  ')).toBe(true);
       }
     },
@@ -75,9 +75,9 @@ describe('bad input', () => {
 
   it('100,000 messages: refused by name before anything reads them', () => {
     const messages = Array.from({ length: 100_000 }, () => ({ role: 'user', content: 'a' }));
-    const begin = performance.now();
-    expect(() => parseChat({ model: 'm', messages })).toThrow('`messages` must have at most 10000 messages.');
-    expect(performance.now() - begin).toBeLessThan(2_000);
+    const refuse = () =>
+      expect(() => parseChat({ model: 'm', messages })).toThrow('`messages` must have at most 10000 messages.');
+    expect(cpuMs(refuse)).toBeLessThan(2_000);
   });
 });
 

@@ -2,6 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import { compressMessages, type CompressionOptions } from '../../../edge/compress/compress.ts';
 import type { ChatMessage } from '../../../shared/protocol.ts';
+import { cpuMs } from '../../support/cpu-time.ts';
 
 const BYTES = 1_000_000;
 const MAX_MS = 6_000;
@@ -46,9 +47,8 @@ const TEXTS: Readonly<Record<string, string>> = {
 describe.each(MODES)('$mode', (options) => {
   test.each(Object.entries(TEXTS))('1 MB of %s', (_, text) => {
     const messages: ChatMessage[] = [{ role: 'user', content: `Read this.\n\n${text}\n\nWho founded the mill?` }];
-    const begin = performance.now();
-    const once = compressMessages(messages, options);
-    expect(performance.now() - begin).toBeLessThan(MAX_MS);
+    let once = compressMessages([], options);
+    expect(cpuMs(() => (once = compressMessages(messages, options)))).toBeLessThan(MAX_MS);
     expect(compressMessages(once.messages, options).messages).toEqual(once.messages);
     expect(once.messages[0]?.content).toMatch(/^Read this\.[^]*Who founded the mill\?$/);
   });
@@ -57,9 +57,8 @@ describe.each(MODES)('$mode', (options) => {
     const messages = Array.from({ length: 100_000 }, (_, i): ChatMessage => {
       return { role: i % 2 === 0 ? 'user' : 'assistant', content: `Message ${i % 1000} says little.  \n\n\nDoes it?` };
     });
-    const begin = performance.now();
-    const { messages: compressed } = compressMessages(messages, options);
-    expect(performance.now() - begin).toBeLessThan(MAX_MS);
+    let compressed: readonly ChatMessage[] = [];
+    expect(cpuMs(() => ({ messages: compressed } = compressMessages(messages, options)))).toBeLessThan(MAX_MS);
     expect(compressed[0]?.content).toBe('Message 0 says little.\n\nDoes it?');
     expect(compressed[1]).toBe(messages[1]);
   });

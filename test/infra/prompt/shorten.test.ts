@@ -2,6 +2,7 @@ import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { protectedSpans } from '../../../edge/compress/protect.ts';
 import { shortenPrompt } from '../../../infra/prompt/shorten.ts';
+import { cpuMs } from '../../support/cpu-time.ts';
 
 describe('what goes', () => {
   test.each([
@@ -94,8 +95,6 @@ test('20 kB of one sentence, and of sentences that nothing ends, take no time', 
     'Please always be kind. '.repeat(900),
     'you are a '.repeat(2000),
   ]) {
-    const begin = performance.now();
-    shortenPrompt(text);
-    expect(performance.now() - begin).toBeLessThan(2000);
+    expect(cpuMs(() => shortenPrompt(text))).toBeLessThan(2000);
   }
 });
