@@ -2,7 +2,7 @@
  * Does the time to the first token tell a tenant what others have cached? Two workers, a gateway's router and its KV
  * events, all as served, in simulated time: steps cost what they cost, so nothing but routing and caches decides.
  */
-import { describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { lookupOf, PrefixRouter } from '../../../edge/prefix/router.ts';
 import { readConfig } from '../../../gpu-worker/config.ts';
 import { Metrics } from '../../../gpu-worker/metrics.ts';
@@ -21,10 +21,9 @@ const PREFIX_TOKENS = 600;
 const TRIALS = 150;
 const KV_TOKENS = 8_000;
 
-/** Runs whatever was added to its end, at once; its clock counts what the steps would have taken. */
+/** Runs whatever was added to its end, at once; the clock goes on by what the steps would have taken. */
 class SimulatedTimeEngine implements ServingEngine {
   readonly info: ServingEngine['info'];
-  nowMs = 0;
   readonly #engine: Engine;
   readonly #listeners: ((event: OutputsEvent) => void)[] = [];
 
@@ -53,16 +52,17 @@ class SimulatedTimeEngine implements ServingEngine {
 
   /** Until idle; milliseconds to the first output. */
   run(): number {
-    const beginMs = this.nowMs;
+    let elapsedMs = 0;
     let firstMs: number | null = null;
     while (this.#engine.busy) {
       const outputs = this.#engine.step();
-      this.nowMs += outputs.step?.runMs ?? 0;
-      if (outputs.deltas.length > 0) firstMs ??= this.nowMs - beginMs;
+      elapsedMs += outputs.step?.runMs ?? 0;
+      if (outputs.deltas.length > 0) firstMs ??= elapsedMs;
       this.#tell({ type: 'outputs', ...outputs, load: this.#engine.load });
     }
     while (this.#engine.checkPrefixes(true));
     this.#tell({ type: 'outputs', ...this.#engine.takeOutputs(), load: this.#engine.load, step: null });
+    vi.advanceTimersByTime(elapsedMs);
     return firstMs ?? NaN;
   }
 
@@ -156,6 +156,10 @@ function aucOf(sender: string): {
   }
   return { area: auc(cached, not), cached, not };
 }
+
+// Of all parts: paces, and what went where lately, must not depend on the machine.
+beforeEach(() => void vi.useFakeTimers({ now: 0, toFake: ['Date', 'performance'] }));
+afterEach(() => void vi.useRealTimers());
 
 describe(`of ${TRIALS} probes each`, () => {
   test('a tenant’s own prefix shows: the probe can tell', () => {
