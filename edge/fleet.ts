@@ -100,9 +100,7 @@ export class Fleet {
         else {
           // The reply may be lost and the request running: its worker must not work for nobody.
           void this.cancel(worker, submit.id);
-          refusal = new MillraceError('slow_down', 'The worker is too busy to answer. Try again shortly.', {
-            retryAfterMs: SUBMIT_TIMEOUT_MS,
-          });
+          refusal = tooBusy(SUBMIT_TIMEOUT_MS);
         }
       }
       this.#live.delete(submit.id);
@@ -127,23 +125,24 @@ export class Fleet {
     if (this.#live.get(live.id) === live) this.#live.delete(live.id);
   }
 
-  /** False when the worker does not know the id or is gone. */
-  async cancel(worker: string, id: string): Promise<boolean> {
+  /** False when the worker does not know the id or is gone; null when it did not answer in time. */
+  async cancel(worker: string, id: string): Promise<boolean | null> {
     return this.#control(worker, { v: protocol.PROTOCOL_VERSION, type: 'cancel', id });
   }
 
-  async replay(live: LiveRequest): Promise<boolean> {
+  /** The same. */
+  async replay(live: LiveRequest): Promise<boolean | null> {
     const { shard, shardEpoch } = this.#options;
     const head = { v: protocol.PROTOCOL_VERSION, type: 'replay', id: live.id };
     return this.#control(live.worker, { ...head, shard, shardEpoch, offsets: live.offsets });
   }
 
-  async #control(worker: string, message: object): Promise<boolean> {
+  async #control(worker: string, message: object): Promise<boolean | null> {
     try {
       const data = await this.#options.bus.request(subjects.control(worker), message, CONTROL_TIMEOUT_MS);
       return protocol.decodeMessage(protocol.controlReplySchema, data).found === true;
-    } catch {
-      return false;
+    } catch (error) {
+      return error instanceof NoResponders ? false : null;
     }
   }
 
@@ -258,6 +257,10 @@ export class Fleet {
       console.warn(JSON.stringify({ event: 'bad-message', error: String(error) }));
     }
   }
+}
+
+export function tooBusy(retryAfterMs = CONTROL_TIMEOUT_MS): MillraceError {
+  return new MillraceError('slow_down', 'The worker is too busy to answer. Try again shortly.', { retryAfterMs });
 }
 
 function sleep(ms: number): Promise<void> {

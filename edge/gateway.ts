@@ -8,7 +8,7 @@ import { savingsHeaders, savingsOf } from './compression.ts';
 import { routingOf, type Env } from './env.ts';
 import { errorResponse } from './errors.ts';
 import { parseEventId } from './event-id.ts';
-import { Fleet } from './fleet.ts';
+import { Fleet, tooBusy } from './fleet.ts';
 import { LiveRequest } from './live-request.ts';
 import type { Job } from './request.ts';
 import type { SentPrompt } from './sent-prompt.ts';
@@ -170,8 +170,10 @@ export class Gateway extends DurableObject<Env> {
     const offsets = parseEventId(eventId, info.choices);
     const live = new LiveRequest({ id, attempt, worker, epoch, offsets, whole: false });
     fleet.attach(live);
-    if (!(await fleet.replay(live))) {
+    const found = await fleet.replay(live);
+    if (found !== true) {
       fleet.detach(live);
+      if (found === null) throw tooBusy();
       throw new MillraceError(
         'stream_not_found',
         'The stream has ended and is no longer kept, or its worker was lost.',
@@ -185,6 +187,7 @@ export class Gateway extends DurableObject<Env> {
     const live = fleet.find(info.id);
     if (live !== undefined) live.stopping = true;
     const stopped = await fleet.cancel(info.worker, info.id);
+    if (stopped === null) throw tooBusy();
     return Response.json({ id: info.id, object: 'stream', stopped });
   }
 }

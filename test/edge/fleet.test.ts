@@ -107,6 +107,15 @@ it('a worker that lives but answers no submit in time is busy, not gone: 429, an
   await until(() => worker.heard('cancel') === 1);
 });
 
+it('a replay that is not answered in time says nothing; of a worker that is gone, that there is none', async () => {
+  const live = await submit();
+  expect(await fleet.replay(live)).toBe(true);
+  worker.mute = true;
+  expect(await fleet.replay(live)).toBeNull();
+  await worker[Symbol.asyncDispose]();
+  await expect.poll(() => fleet.replay(live), { timeout: 10_000 }).toBe(false);
+});
+
 it('a worker that left without a word is gone', async () => {
   await worker[Symbol.asyncDispose]();
   // The server may take a moment to see the connection closed.

@@ -12,7 +12,7 @@ export class HandWorker implements AsyncDisposable {
   epoch = 'e1';
   /** Of its replies; a worker that restarted since its last heartbeat differs. */
   admitsAs = 'e1';
-  /** Hears submits and answers none. */
+  /** Hears everything and answers nothing. */
   mute = false;
   readonly submits: Submit[] = [];
   readonly controls: Control[] = [];
@@ -38,7 +38,7 @@ export class HandWorker implements AsyncDisposable {
     nats.subscribe(subjects.control(worker), {
       callback: (_, message) => {
         this.controls.push(message.json<Control>());
-        message.respond(JSON.stringify({ ok: true, found: true }));
+        if (!this.mute) message.respond(JSON.stringify({ ok: true, found: true }));
       },
     });
   }
