@@ -2,17 +2,21 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { startEdge, type EdgeOptions, type EdgeProcess } from '../../infra/dev/edge.ts';
 import { startNats, type NatsServer } from '../../infra/dev/nats.ts';
 import { startWorker, type WorkerProcess } from '../../infra/dev/worker.ts';
 
 export const MODEL = 'tiny-llama';
+const MAX_TRIES = 5;
 
 export interface StackOptions {
   /** A Hugging Face folder; the tiny fixture without. */
   readonly model?: string;
   /** Of the worker. */
   readonly flags?: readonly string[];
+  /** More of the worker's environment. */
+  readonly env?: Readonly<Record<string, string>>;
   readonly edge?: Partial<EdgeOptions>;
 }
 
@@ -25,15 +29,18 @@ export class Stack implements AsyncDisposable {
   readonly edgeLog: string[];
   readonly #folder: string;
 
-  static async start({ model = `test/fixtures/${MODEL}`, flags = [], edge: more }: StackOptions = {}): Promise<Stack> {
+  /** Resolves once the edge knows of the worker. */
+  static async start({ model = `test/fixtures/${MODEL}`, edge: more, ...options }: StackOptions = {}): Promise<Stack> {
     const folder = mkdtempSync(join(tmpdir(), 'millrace-test-'));
     const [workerLog, edgeLog]: [string[], string[]] = [[], []];
     const nats = await startNats();
     const [worker, edge] = await Promise.all([
-      startWorker({ nats, model, flags, onLine: (line) => workerLog.push(line) }),
+      startWorker({ nats, model, ...options, onLine: (line) => workerLog.push(line) }),
       startEdge({ nats, folder, onLine: (line) => edgeLog.push(line), ...more }),
     ]);
-    return new Stack({ nats, worker, edge, workerLog, edgeLog, folder });
+    const stack = new Stack({ nats, worker, edge, workerLog, edgeLog, folder });
+    await stack.untilServed();
+    return stack;
   }
 
   private constructor(parts: Pick<Stack, 'nats' | 'worker' | 'edge' | 'workerLog' | 'edgeLog'> & { folder: string }) {
@@ -49,13 +56,28 @@ export class Stack implements AsyncDisposable {
     return { authorization: `Bearer ${this.edge.apiKey}`, 'content-type': 'application/json' };
   }
 
-  post(path: string, body: unknown, init: RequestInit = {}): Promise<Response> {
-    const text = typeof body === 'string' ? body : JSON.stringify(body);
-    return fetch(`${this.edge.url}${path}`, { method: 'POST', headers: this.headers, body: text, ...init });
+  /** The edge has heard from at least one worker. */
+  async untilServed(): Promise<void> {
+    await until(async () => (await fetch(`${this.edge.url}/health`)).ok);
   }
 
-  get(path: string): Promise<Response> {
-    return fetch(`${this.edge.url}${path}`, { headers: this.headers });
+  post(path: string, body: unknown, init: RequestInit = {}): Promise<Response> {
+    const text = typeof body === 'string' ? body : JSON.stringify(body);
+    return this.#fetch(path, { method: 'POST', headers: this.headers, body: text, ...init });
+  }
+
+  get(path: string, init: RequestInit = {}): Promise<Response> {
+    return this.#fetch(path, { headers: this.headers, ...init });
+  }
+
+  /** As clients do, asks again where a worker was too busy to answer: processes stall on a loaded machine. */
+  async #fetch(path: string, init: RequestInit): Promise<Response> {
+    for (let tries = 1; ; tries++) {
+      const response = await fetch(`${this.edge.url}${path}`, init);
+      if (response.status !== 429 || tries === MAX_TRIES) return response;
+      await response.text();
+      await sleep(Number(response.headers.get('retry-after') ?? 1) * 1000);
+    }
   }
 
   /** Entries of one kind in the worker's log, from `start` on. */
@@ -82,11 +104,11 @@ export class Stack implements AsyncDisposable {
 }
 
 /** Polls until `check` is true. */
-export async function until(check: () => boolean | Promise<boolean>, timeoutMs = 10_000): Promise<void> {
+export async function until(check: () => boolean | Promise<boolean>, timeoutMs = 20_000): Promise<void> {
   const end = Date.now() + timeoutMs;
   while (!(await check())) {
     if (Date.now() > end) throw new Error(`still not so after ${timeoutMs} ms: ${check}`);
-    await new Promise((resolve) => setTimeout(resolve, 20));
+    await sleep(20);
   }
 }
 
