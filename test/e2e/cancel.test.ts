@@ -1,34 +1,46 @@
 /** A client that leaves, from any phase and by any answer, frees its worker at once; one that stops ends well. */
-import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { slowSteps } from '../support/slow-steps.ts';
 import { sseEvents, Stack, until } from '../support/stack.ts';
 
-/** A client's leaving is acted on within so long. Milliseconds. */
-const SOON_MS = 1_500;
-const common = { model: 'millrace-mini', temperature: 0, ignore_eos: true };
-/** Seconds of decoding. */
+/** A step takes at least so long, so that every phase can be met on any machine. */
+const STEP_MS = 20;
+/** A client's leaving is acted on within so long: well before what it left would have ended. Milliseconds. */
+const SOON_MS = 9_000;
+const common = { model: 'millrace-mini', temperature: 0, ignore_eos: true, speculation: 'off' };
+/** 18 seconds of decoding. */
 const longAnswer = { ...common, prompt: 'Once', max_tokens: 900 };
-/** Seconds of prefill, two tokens a step. */
-const longPrompt = { ...common, prompt: Array.from({ length: 900 }, (_, i) => 100 + i), max_tokens: 5 };
+/** 18 seconds of prefill, two tokens a step. */
+const longPrompt = { ...common, prompt: Array.from({ length: 1800 }, (_, i) => 100 + i), max_tokens: 5 };
 
 let stack: Stack;
+/** Requests so far; each of them is admitted. */
+let asked = 0;
 beforeAll(async () => {
   // One slot: a second request queues.
   const flags = ['--max-num-seqs', '1', '--max-num-batched-tokens', '2'];
-  // Slow enough to be met in every phase.
-  stack = await Stack.start({ model: 'models/millrace-mini', flags });
+  stack = await Stack.start({ model: 'models/millrace-mini', flags, env: slowSteps(STEP_MS) });
 }, 180_000);
 afterAll(async () => {
   await stack[Symbol.asyncDispose]();
 });
+// The log comes by a way of its own, so a test could take the end of the one before for its own.
 afterEach(async () => {
-  await until(async () => (await running()) + (await waiting()) === 0);
+  await until(async () => ended(0).length === asked && (await running()) + (await waiting()) === 0);
 });
 
 const running = () => stack.metric('num_requests_running');
 const waiting = () => stack.metric('num_requests_waiting');
+/** Requests whose ends the worker has logged from `start` on. */
 const ended = (start: number) =>
   stack.workerEvents<{ code?: string; completionTokens: number; promptTokens: number }>('ended', start);
+
+/** The one that this test asked. */
+async function endOf(start: number) {
+  await until(() => ended(start).length > 0);
+  expect(ended(start)).toHaveLength(1);
+  return ended(start)[0];
+}
 
 interface Client {
   readonly response: Promise<Response>;
@@ -36,6 +48,7 @@ interface Client {
 }
 
 function client(body: object, headers: Record<string, string> = {}): Client {
+  asked++;
   const abort = new AbortController();
   const init = { signal: abort.signal, headers: { ...stack.headers, ...headers } };
   const response = stack.post('/v1/completions', body, init);
@@ -46,7 +59,7 @@ function client(body: object, headers: Record<string, string> = {}): Client {
 /** Resumes a stream from its start. */
 function reader(id: string | null): Client {
   const abort = new AbortController();
-  const response = fetch(`${stack.edge.url}/v1/streams/${id}`, { headers: stack.headers, signal: abort.signal });
+  const response = stack.get(`/v1/streams/${id}`, { signal: abort.signal });
   return { response, leave: () => abort.abort() };
 }
 
@@ -67,7 +80,7 @@ describe.each([
     queued.leave();
     await until(async () => (await waiting()) === 0, SOON_MS);
     expect(await running()).toBe(1);
-    expect(ended(start)).toMatchObject([{ code: 'request_cancelled', completionTokens: 0 }]);
+    expect(await endOf(start)).toMatchObject({ code: 'request_cancelled', completionTokens: 0 });
     occupant.leave();
     await until(async () => (await running()) === 0, SOON_MS);
   });
@@ -78,17 +91,19 @@ describe.each([
     await until(async () => (await running()) === 1);
     prefilling.leave();
     await until(async () => (await running()) === 0, SOON_MS);
-    expect(ended(start)).toMatchObject([{ code: 'request_cancelled', completionTokens: 0 }]);
+    expect(await endOf(start)).toMatchObject({ code: 'request_cancelled', completionTokens: 0 });
   });
 
   test('in decode', async () => {
     const start = stack.workerLog.length;
+    // Counts from the second token on.
+    const decoded = () => stack.metric('inter_token_latency_seconds_count');
+    const before = await decoded();
     const decoding = client({ ...longAnswer, ...kind });
-    await until(async () => (await running()) === 1);
-    await sleep(300);
+    await until(async () => (await decoded()) > before);
     decoding.leave();
     await until(async () => (await running()) === 0, SOON_MS);
-    const [end] = ended(start);
+    const end = await endOf(start);
     expect(end?.code).toBe('request_cancelled');
     expect(end?.completionTokens).toBeGreaterThan(0);
     expect(end?.completionTokens).toBeLessThan(longAnswer.max_tokens);
@@ -112,15 +127,16 @@ describe('resumed streams', () => {
 
   test('a stream that is to go on does so to its last token, whoever leaves', async () => {
     const start = stack.workerLog.length;
-    const first = client({ ...longAnswer, stream: true }, { 'x-millrace-on-disconnect': 'continue' });
+    const answer = { ...longAnswer, max_tokens: 150, stream: true };
+    const first = client(answer, { 'x-millrace-on-disconnect': 'continue' });
     const id = await idOf(first);
     first.leave();
     const second = reader(id);
     await second.response;
     second.leave();
-    await until(() => ended(start).length > 0);
-    expect(ended(start)).toMatchObject([{ completionTokens: longAnswer.max_tokens }]);
-    expect(ended(start)[0]?.code).toBeUndefined();
+    const end = await endOf(start);
+    expect(end?.completionTokens).toBe(answer.max_tokens);
+    expect(end?.code).toBeUndefined();
   });
 
   test('one that goes on with nobody reading can be stopped', async () => {
@@ -134,7 +150,7 @@ describe('resumed streams', () => {
 });
 
 describe('several choices', () => {
-  const three = { ...longAnswer, n: 3, max_tokens: 300, stream: true };
+  const three = { ...longAnswer, n: 3, stream: true };
 
   test('the client leaves: all of them end, running or waiting', async () => {
     const asking = client(three);
