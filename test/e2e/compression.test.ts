@@ -58,7 +58,8 @@ interface Answer {
 
 async function ask(path: 'chat/completions' | 'completions', body: object, key = stack.edge.apiKey): Promise<Answer> {
   const headers = { ...stack.headers, authorization: `Bearer ${key}` };
-  const request = { model: MODEL, temperature: 0, max_tokens: 8, ...body };
+  // Drafted by nobody, so that the usage is the same in every detail.
+  const request = { model: MODEL, temperature: 0, max_tokens: 8, speculation: 'off', ...body };
   const response = await stack.post(`/v1/${path}`, request, { headers });
   expect(response.status, await response.clone().text()).toBe(200);
   const { choices, usage } = (await response.json()) as {
@@ -94,7 +95,8 @@ describe('lossless by default', () => {
   test('a stream says the same, also when it is resumed', async () => {
     const whole = await ask('chat/completions', chat(withHandbook, { cache_salt: 'c' }));
     const body = chat(withHandbook, { cache_salt: 'd', stream: true, stream_options: { include_usage: true } });
-    const response = await stack.post('/v1/chat/completions', { model: MODEL, temperature: 0, max_tokens: 8, ...body });
+    const request = { model: MODEL, temperature: 0, max_tokens: 8, speculation: 'off', ...body };
+    const response = await stack.post('/v1/chat/completions', request);
     const id = response.headers.get('x-millrace-stream-id');
     for (const open of [() => response, () => stack.get(`/v1/streams/${id}?offset=0`)]) {
       const each = await open();
@@ -193,10 +195,11 @@ describe('bad input', () => {
       const begin = performance.now();
       const request = { model: MODEL, max_tokens: 1, compression: { mode: 'lossy', rate: 0.5 }, ...body };
       const response = await stack.post('/v1/chat/completions', request);
-      expect(performance.now() - begin).toBeLessThan(8_000);
+      // Quadratic work would take minutes.
+      expect(performance.now() - begin).toBeLessThan(20_000);
       const { error } = (await response.json()) as { readonly error?: { readonly code: string } };
       // A prompt beyond the model's length is the worker's to refuse; blanks alone are one short prompt.
       expect([undefined, 'context_length_exceeded', 'invalid_value']).toContain(error?.code);
     }
-  });
+  }, 120_000);
 });

@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { mintKey, type MintedKey } from '../../edge/key.ts';
 import type { SeededKey } from '../../infra/dev/edge.ts';
-import { MODEL, Stack } from '../support/stack.ts';
+import { MODEL, Stack, until } from '../support/stack.ts';
 
 const ALIAS = 'alias/of-it';
 const messages = [{ role: 'user' as const, content: 'hi' }];
@@ -46,7 +46,7 @@ afterAll(async () => {
 
 const keyOf = (name: string) => keys[name]?.key ?? '';
 const call = (path: string, key: string, init: RequestInit = {}) =>
-  fetch(`${stack.edge.url}${path}`, { headers: { ...stack.headers, authorization: `Bearer ${key}` }, ...init });
+  stack.get(path, { headers: { ...stack.headers, authorization: `Bearer ${key}` }, ...init });
 
 describe('keys', () => {
   /** [what is wrong, the key sent]. */
@@ -183,6 +183,12 @@ async function rejections(): Promise<readonly string[]> {
 }
 
 describe('bad input', () => {
+  // The log comes by a way of its own: once the end of this one is heard, so is everything before.
+  beforeAll(async () => {
+    const { id } = (await (await stack.post('/v1/chat/completions', chat)).json()) as { readonly id: string };
+    await until(() => stack.workerEvents<{ request: string }>('ended').some(({ request }) => request === id));
+  });
+
   const cases: readonly (readonly [string, unknown, number, string, string | null])[] = [
     ['not JSON', '{', 400, 'invalid_json', null],
     ['not an object', '[]', 400, 'invalid_json', null],

@@ -4,9 +4,12 @@ import OpenAI, { APIError } from 'openai';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { runEdge } from '../../infra/dev/edge.ts';
 import { startWorker } from '../../infra/dev/worker.ts';
+import { slowSteps } from '../support/slow-steps.ts';
 import { MODEL, sseEvents, Stack, until, type SseEvent } from '../support/stack.ts';
 
 const LONG = 200;
+/** Of a worker that must not end LONG tokens before it is killed. */
+const STEP_MS = 40;
 const messages = [{ role: 'user' as const, content: 'hi' }];
 const chat = { model: MODEL, messages, temperature: 0, ignore_eos: true };
 
@@ -19,7 +22,18 @@ afterAll(async () => {
   await stack[Symbol.asyncDispose]();
 });
 
-const openai = () => new OpenAI({ apiKey: stack.edge.apiKey, baseURL: `${stack.edge.url}/v1`, maxRetries: 0 });
+const openai = (maxRetries = 4) =>
+  new OpenAI({ apiKey: stack.edge.apiKey, baseURL: `${stack.edge.url}/v1`, maxRetries });
+
+/** Another one in its place, which the edge knows of. */
+async function replaceWorker(flags: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<void> {
+  const { nats, workerLog } = stack;
+  await stack.worker[Symbol.asyncDispose]();
+  await until(async () => (await stack.get('/health')).status === 503);
+  const onLine = (line: string) => workerLog.push(line);
+  stack.worker = await startWorker({ nats, model: `test/fixtures/${MODEL}`, flags, env, onLine });
+  await stack.untilServed();
+}
 
 async function textOf(
   response: Response,
@@ -94,9 +108,11 @@ describe('clients', () => {
   });
 
   test('openai: text completions stream the same text', async () => {
-    const body = { model: MODEL, prompt: 'abc', max_tokens: 12, temperature: 0 };
-    const whole = await openai().completions.create(body);
-    const options = { ...body, stream: true as const, stream_options: { include_usage: true } };
+    // Found in no cache and drafted by nobody, so that the usage is the same in every detail.
+    const body = { model: MODEL, prompt: 'abc', max_tokens: 12, temperature: 0, speculation: 'off' };
+    const whole = await openai().completions.create({ ...body, ...{ cache_salt: 'c' } });
+    const streamed = { stream: true as const, stream_options: { include_usage: true } };
+    const options = { ...body, ...{ cache_salt: 'd' }, ...streamed };
     let [text, finish] = ['', ''];
     let usage: OpenAI.CompletionUsage | null | undefined;
     for await (const chunk of await openai().completions.create(options)) {
@@ -163,7 +179,8 @@ describe('clients', () => {
     const line = stack.edgeLog.find((each) => each.includes('follow-me.1')) ?? '';
     expect(JSON.parse(line)).toMatchObject({ event: 'request', request: 'follow-me.1', stream: id, status: 200 });
     for (const event of ['admitted', 'ended']) {
-      expect(stack.workerEvents(event, start)).toContainEqual(expect.objectContaining({ request: id }));
+      const requests = () => stack.workerEvents<{ request: string }>(event, start).map(({ request }) => request);
+      await until(() => requests().includes(id));
     }
     const bad = await stack.post(
       '/v1/chat/completions',
@@ -245,11 +262,9 @@ describe('faults', () => {
   });
 
   test('a killed worker: an error inside the stream, never a clean end; then 503; a new worker serves again', async () => {
-    const asked = Promise.all(
-      Array.from({ length: 24 }, () =>
-        stack.post('/v1/chat/completions', { ...chat, max_tokens: LONG, stream: true }).then(textOf),
-      ),
-    );
+    await replaceWorker(['--max-num-seqs', '4'], slowSteps(STEP_MS));
+    const long = { ...chat, max_tokens: LONG, stream: true, speculation: 'off' };
+    const asked = Promise.all(Array.from({ length: 24 }, () => stack.post('/v1/chat/completions', long).then(textOf)));
     await until(async () => (await stack.metric('num_requests_running')) > 0);
     stack.worker.child.kill('SIGKILL');
     const results = await asked;
@@ -257,20 +272,21 @@ describe('faults', () => {
     expect(broken.length).toBeGreaterThan(0);
     // slow_down: its submit was on the way, and nobody can tell a dead worker from a busy one yet.
     for (const { error } of broken) expect(error?.code).toMatch(/worker_lost|no_worker|slow_down/);
-    const begin = Date.now();
-    const refused = await openai()
-      .chat.completions.create({ ...chat, max_tokens: 3 } as never as OpenAI.ChatCompletionCreateParamsNonStreaming)
-      .catch((error: unknown) => error);
-    expect(refused).toBeInstanceOf(APIError);
-    expect((refused as APIError).status).toBe(503);
-    expect(Date.now() - begin).toBeLessThan(2000);
+    let fastestMs = Infinity;
+    for (let i = 0; i < 4; i++) {
+      const begin = performance.now();
+      const refused = await openai(0)
+        .chat.completions.create({ ...chat, max_tokens: 3 } as never as OpenAI.ChatCompletionCreateParamsNonStreaming)
+        .catch((error: unknown) => error);
+      fastestMs = Math.min(fastestMs, performance.now() - begin);
+      expect(refused).toBeInstanceOf(APIError);
+      expect((refused as APIError).status).toBe(503);
+    }
+    // Waited for nobody.
+    expect(fastestMs).toBeLessThan(1000);
     expect((await stack.get('/health')).status).toBe(503);
     expect((await stack.get('/live')).status).toBe(200);
-    stack.worker = await startWorker({
-      nats: stack.nats,
-      model: `test/fixtures/${MODEL}`,
-      onLine: (line) => stack.workerLog.push(line),
-    });
+    await replaceWorker([]);
     const served = await stack.post('/v1/chat/completions', { ...chat, max_tokens: 3 });
     expect(await served.json()).toMatchObject({ usage: { completion_tokens: 3 } });
     const health = await stack.get('/health');

@@ -49,7 +49,7 @@ afterAll(async () => {
   await stack[Symbol.asyncDispose]();
 });
 
-const openai = () => new OpenAI({ apiKey: stack.edge.apiKey, baseURL: `${stack.edge.url}/v1`, maxRetries: 0 });
+const openai = () => new OpenAI({ apiKey: stack.edge.apiKey, baseURL: `${stack.edge.url}/v1`, maxRetries: 4 });
 
 async function ask(body: object): Promise<Answer> {
   const response = await stack.post('/v1/completions', { ...common, ...body });
@@ -142,7 +142,7 @@ describe('choices', () => {
     for (const at of [0, 1, middle, all.length - 1]) {
       const had = all.slice(0, at + 1);
       const headers = { ...stack.headers, 'last-event-id': had.at(-1)?.id ?? '' };
-      const resumed = await fetch(`${stack.edge.url}/v1/streams/${id}`, { headers });
+      const resumed = await stack.get(`/v1/streams/${id}`, { headers });
       const rest = await events(resumed);
       expect(rest.at(-1)?.id).toBe('24.24.24');
       expect(joined([...had, ...rest], 3)).toEqual(whole);
