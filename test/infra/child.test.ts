@@ -45,6 +45,7 @@ test('a killed starter takes its children along', async () => {
 
 test('a child that never becomes ready is ended, and its last lines are in the error', async () => {
   const child = new Child({ command: 'sh', args: ['-c', 'echo loading; sleep 300'], onLine: () => {} });
+  await until(() => child.lastLines !== '');
   const ready = untilReady(child, { name: 'the part', check: () => Promise.resolve(null), timeoutMs: 300 });
   await expect(ready).rejects.toThrow(/the part was not ready after 0\.3 s:\nloading/);
   expect(child.running).toBe(false);

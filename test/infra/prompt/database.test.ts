@@ -33,4 +33,4 @@ test('of several stacks one must be named', () => {
 test('a database without the table: what to do', async () => {
   const table = new PromptTable({ remote: false, folder: root });
   await expect(table.list(null)).rejects.toThrow('Apply the migrations: wrangler d1 migrations apply DB.');
-});
+}, 90_000);
