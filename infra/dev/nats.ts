@@ -60,7 +60,7 @@ async function start({ onLine = () => {}, onProgress, onChild, like }: NatsOptio
   const child = new Child({ command: binary, args: ['-c', CONFIG], env, onLine });
   onChild?.(child);
   const check = async () => ((await accepts(port)) && (await accepts(wsPort)) ? true : null);
-  await untilReady(child, { name: 'nats-server', check, timeoutMs: 10_000 });
+  await untilReady(child, { name: 'nats-server', check, timeoutMs: 30_000 });
   return {
     ...{ child, worker, gateway, url: `nats://127.0.0.1:${port}`, wsUrl: `ws://127.0.0.1:${wsPort}` },
     [Symbol.asyncDispose]: () => child[Symbol.asyncDispose](),

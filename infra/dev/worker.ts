@@ -2,7 +2,6 @@
 import { fileURLToPath } from 'node:url';
 import { Child, untilReady } from './child.ts';
 import type { NatsServer } from './nats.ts';
-import { freePort } from './ports.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 
@@ -34,11 +33,11 @@ export async function startWorker({
   onLine = () => {},
   onChild,
 }: WorkerOptions): Promise<WorkerProcess> {
-  const port = await freePort();
-  const url = `http://127.0.0.1:${port}`;
+  // The system picks its port, which nobody can take meanwhile; the first line it logs names it.
+  let url: string | null = null;
   const child = new Child({
     command: process.execPath,
-    args: ['gpu-worker/main.ts', '--model', model, '--http-port', String(port), ...flags],
+    args: ['gpu-worker/main.ts', '--model', model, '--http-port', '0', ...flags],
     cwd: ROOT,
     env: {
       ORT_DISABLE_TELEMETRY: '1',
@@ -47,10 +46,13 @@ export async function startWorker({
       NATS_PASSWORD: nats.worker.password,
       ...env,
     },
-    onLine,
+    onLine: (line) => {
+      url ??= /"http":"([^"]+)"/.exec(line)?.[1] ?? null;
+      onLine(line);
+    },
   });
   onChild?.(child);
-  const check = async () => ((await fetch(`${url}/health`)).ok ? true : null);
-  await untilReady(child, { name: 'the worker', check });
-  return { child, url, [Symbol.asyncDispose]: () => child[Symbol.asyncDispose]() };
+  const check = async () => (url !== null && (await fetch(`${url}/health`)).ok ? url : null);
+  const ready = await untilReady(child, { name: 'the worker', check });
+  return { child, url: ready, [Symbol.asyncDispose]: () => child[Symbol.asyncDispose]() };
 }
