@@ -118,7 +118,7 @@ test('the second request with a long prefix goes to the worker that has it, and 
     expect(next.worker).toBe(first.worker);
     expect(next.cachedTokens).toBeGreaterThan(next.promptTokens - 40);
   }
-});
+}, 90_000);
 
 test('both workers are used, each for its own prefixes', async () => {
   // At once: alone, each might go to the worker that was a little faster of late.
@@ -134,7 +134,7 @@ test('both workers are used, each for its own prefixes', async () => {
     expect(again.worker).toBe(worker);
     expect(again.cachedTokens).toBeGreaterThan(again.promptTokens - 40);
   }
-});
+}, 90_000);
 
 test('another tenant’s same text is never cached for it, wherever it goes', async () => {
   await settle(await ask(rules('Berg'), 'Hello.'));
@@ -144,7 +144,7 @@ test('another tenant’s same text is never cached for it, wherever it goes', as
   const own = await ask(rules('Berg'), 'Hello?', otherKey);
   expect(own.worker).toBe(other.worker);
   expect(own.cachedTokens).toBeGreaterThan(own.promptTokens - 40);
-});
+}, 90_000);
 
 test('a worker that lost its cache draws nobody: the other, which has the prefix by now, does', async () => {
   const first = await ask(rules('Crane'), 'Hello.');
@@ -163,4 +163,4 @@ test('a worker that lost its cache draws nobody: the other, which has the prefix
     expect(next.worker).toBe(moved.worker);
     expect(next.cachedTokens).toBeGreaterThan(next.promptTokens - 40);
   }
-});
+}, 90_000);

@@ -8,8 +8,8 @@ import { slowSteps } from '../support/slow-steps.ts';
 import { MODEL, sseEvents, Stack, until, type SseEvent } from '../support/stack.ts';
 
 const LONG = 200;
-/** Of a worker that must not end LONG tokens before it is killed. */
-const STEP_MS = 40;
+/** Of a worker whose streams must be under way when something fails: LONG tokens take 4 seconds at least. */
+const STEP_MS = 20;
 const messages = [{ role: 'user' as const, content: 'hi' }];
 const chat = { model: MODEL, messages, temperature: 0, ignore_eos: true };
 
@@ -25,13 +25,13 @@ afterAll(async () => {
 const openai = (maxRetries = 4) =>
   new OpenAI({ apiKey: stack.edge.apiKey, baseURL: `${stack.edge.url}/v1`, maxRetries });
 
-/** Another one in its place, which the edge knows of. */
-async function replaceWorker(flags: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<void> {
+/** A slow one in its place, which the edge knows of. */
+async function replaceWorker(): Promise<void> {
   const { nats, workerLog } = stack;
   await stack.worker[Symbol.asyncDispose]();
   await until(async () => (await stack.get('/health')).status === 503);
-  const onLine = (line: string) => workerLog.push(line);
-  stack.worker = await startWorker({ nats, model: `test/fixtures/${MODEL}`, flags, env, onLine });
+  const options = { model: `test/fixtures/${MODEL}`, flags: ['--max-num-seqs', '4'], env: slowSteps(STEP_MS) };
+  stack.worker = await startWorker({ nats, ...options, onLine: (line) => workerLog.push(line) });
   await stack.untilServed();
 }
 
@@ -226,6 +226,9 @@ describe('clients', () => {
 });
 
 describe('faults', () => {
+  const long = { ...chat, max_tokens: LONG, stream: true, speculation: 'off' };
+  beforeAll(replaceWorker);
+
   test('a finished stream can be read again from any offset, by its tenant only', async () => {
     const response = await stack.post('/v1/chat/completions', { ...chat, max_tokens: 30, stream: true });
     const id = response.headers.get('x-millrace-stream-id');
@@ -238,10 +241,9 @@ describe('faults', () => {
   });
 
   test('workerd killed in mid-stream: the client comes back with its stream id and gets the rest', async () => {
-    const reference = await textOf(
-      await stack.post('/v1/chat/completions', { ...chat, max_tokens: LONG, stream: true }),
-    );
-    const response = await stack.post('/v1/chat/completions', { ...chat, max_tokens: LONG, stream: true });
+    const body = { ...long, max_tokens: LONG / 2 };
+    const reference = await textOf(await stack.post('/v1/chat/completions', body));
+    const response = await stack.post('/v1/chat/completions', body);
     const id = response.headers.get('x-millrace-stream-id');
     let [text, last] = ['', 0];
     try {
@@ -259,11 +261,9 @@ describe('faults', () => {
     const rest = await textOf(await stack.get(`/v1/streams/${id}?offset=${last}`));
     expect(text + rest.text).toBe(reference.text);
     expect(rest.done).toBe(true);
-  });
+  }, 120_000);
 
   test('a killed worker: an error inside the stream, never a clean end; then 503; a new worker serves again', async () => {
-    await replaceWorker(['--max-num-seqs', '4'], slowSteps(STEP_MS));
-    const long = { ...chat, max_tokens: LONG, stream: true, speculation: 'off' };
     const asked = Promise.all(Array.from({ length: 24 }, () => stack.post('/v1/chat/completions', long).then(textOf)));
     await until(async () => (await stack.metric('num_requests_running')) > 0);
     stack.worker.child.kill('SIGKILL');
@@ -286,18 +286,18 @@ describe('faults', () => {
     expect(fastestMs).toBeLessThan(1000);
     expect((await stack.get('/health')).status).toBe(503);
     expect((await stack.get('/live')).status).toBe(200);
-    await replaceWorker([]);
+    await replaceWorker();
     const served = await stack.post('/v1/chat/completions', { ...chat, max_tokens: 3 });
     expect(await served.json()).toMatchObject({ usage: { completion_tokens: 3 } });
     const health = await stack.get('/health');
     expect(health.status).toBe(200);
     expect(await health.json()).toEqual({ status: 'ready', workers: 1 });
-  });
+  }, 120_000);
 
   test('SIGTERM drains: running streams finish, the process exits 0', async () => {
-    const running = await stack.post('/v1/chat/completions', { ...chat, max_tokens: LONG, stream: true });
+    const running = await stack.post('/v1/chat/completions', { ...long, max_tokens: LONG / 2 });
     stack.worker.child.kill('SIGTERM');
     expect((await textOf(running)).done).toBe(true);
     expect(await stack.worker.child.exited).toBe('code 0');
-  });
+  }, 120_000);
 });

@@ -207,7 +207,7 @@ test('a short form of one’s own, in canonical form, so that workers know it ag
   const { prompt: sent, pinnedUnits } = await submitted({ messages: [hi], prompt: { id: ownId } });
   const short = 'Answer for the mill.\n\nBe brief.';
   expect([sent, pinnedUnits]).toEqual([{ type: 'chat', messages: [system(short), hi] }, short.length]);
-});
+}, 120_000);
 
 test('remove asks; then the id is refused', async () => {
   expect((await prompt('remove', id)).code).toBe(1);

@@ -158,7 +158,7 @@ test('after its eviction a prefix draws nobody to its old holder', async () => {
     expect(worker).toBe('w1');
     expect(cachedTokens).toBeGreaterThan(PREFIX_TOKENS - 20);
   }
-});
+}, 90_000);
 
 test('another tenant’s prompts match nothing, whoever holds the same text', async () => {
   await runOn('w0', prefix(5));
@@ -167,7 +167,7 @@ test('another tenant’s prompts match nothing, whoever holds the same text', as
   const runs = await Promise.all(Array.from({ length: 12 }, (_, i) => run([...prefix(5), 1], `other${i}`)));
   expect(runs.map(({ cachedTokens }) => cachedTokens)).toEqual(runs.map(() => 0));
   expect(new Set(runs.map(({ worker }) => worker)).size).toBe(2);
-});
+}, 90_000);
 
 test('a worker that starts anew holds nothing', async () => {
   await runOn('w1', prefix(6));
@@ -180,7 +180,7 @@ test('a worker that starts anew holds nothing', async () => {
   await runOn('w0', prefix(6));
   await settle();
   for (const each of await holders(6)) expect(each.worker).toBe('w0');
-});
+}, 90_000);
 
 test('messages that are no KV events, or lie, break nothing', async () => {
   const { user, password: pass } = nats.worker;
@@ -202,4 +202,4 @@ test('messages that are no KV events, or lie, break nothing', async () => {
   // The snapshot that the gap asked for has put things right.
   await settle();
   for (const each of await holders(7)) expect(each.worker).toBe('w0');
-});
+}, 90_000);
