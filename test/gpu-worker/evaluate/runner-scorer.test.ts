@@ -52,4 +52,4 @@ test('forced draws come to the loss that logits come to, over as many tokens', (
   runner = openFixture(EMBEDDED, { maxNumSeqs: 1, maxModelLen: 1024, maxStepTokens: 23 });
   const inOthers = new RunnerScorer(runner).score(texts);
   expect(Math.abs(inOthers.loss - expected.loss) / expected.loss).toBeLessThan(1e-5);
-});
+}, 120_000);
