@@ -26,6 +26,8 @@ export interface FleetOptions {
   readonly shardEpoch: string;
   /** By default `prefix`. */
   readonly routing?: Routing;
+  /** A worker that takes longer to answer a submit is too busy. */
+  readonly submitTimeoutMs?: number;
 }
 
 export class Fleet {
@@ -77,6 +79,7 @@ export class Fleet {
     const lookup = lookupOf(submit);
     const job: Submit = { ...submit, blocks: lookup.blocks.map(({ hash, message, end }) => ({ hash, message, end })) };
     const { n } = submit.params;
+    const { submitTimeoutMs = SUBMIT_TIMEOUT_MS } = this.#options;
     let refusal = this.#noWorker(submit.model);
     for (const heartbeat of this.#candidates(submit.model, lookup)) {
       const { worker, epoch, models } = heartbeat;
@@ -86,7 +89,7 @@ export class Fleet {
       this.#router.sent(lookup, heartbeat, { n, nowMs: Date.now() });
       try {
         const subject = subjects.submit(modelKey(models[0] ?? submit.model), worker);
-        const data = await this.#options.bus.request(subject, job, SUBMIT_TIMEOUT_MS);
+        const data = await this.#options.bus.request(subject, job, submitTimeoutMs);
         const reply = protocol.decodeMessage(protocol.submitReplySchema, data);
         if (reply.type === 'admitted') {
           if (live.renew(reply.epoch)) void this.replay(live);
@@ -100,7 +103,7 @@ export class Fleet {
         else {
           // The reply may be lost and the request running: its worker must not work for nobody.
           void this.cancel(worker, submit.id);
-          refusal = tooBusy(SUBMIT_TIMEOUT_MS);
+          refusal = tooBusy(submitTimeoutMs);
         }
       }
       this.#live.delete(submit.id);

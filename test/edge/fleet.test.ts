@@ -26,12 +26,17 @@ beforeEach(async () => {
   worker = await HandWorker.connect(nats, `w${tests++}`);
   const { user, password } = nats.gateway;
   bus = await Bus.connect({ url: nats.wsUrl, user, password, name: 'test' });
-  fleet = await Fleet.start({ bus, shard: 's0', shardEpoch: `se${tests}` });
-  await beat(worker.epoch);
+  await startFleet();
 });
 afterEach(async () => {
   await worker[Symbol.asyncDispose]();
 });
+
+/** A patient one, by default: nats-server may stall. */
+async function startFleet(submitTimeoutMs = 15_000): Promise<void> {
+  fleet = await Fleet.start({ bus, shard: 's0', shardEpoch: `se${tests}`, submitTimeoutMs });
+  await beat(worker.epoch);
+}
 
 async function beat(epoch: string): Promise<void> {
   worker.epoch = epoch;
@@ -102,14 +107,15 @@ describe('fencing', () => {
 });
 
 it('a worker that lives but answers no submit in time is busy, not gone: 429, and it is told to drop the request', async () => {
+  await startFleet(500);
   worker.mute = true;
-  await expect(submit()).rejects.toMatchObject({ code: 'slow_down', retryAfterMs: 2000 });
+  await expect(submit()).rejects.toMatchObject({ code: 'slow_down', retryAfterMs: 500 });
   await until(() => worker.heard('cancel') === 1);
 });
 
 it('a replay that is not answered in time says nothing; of a worker that is gone, that there is none', async () => {
   const live = await submit();
-  expect(await fleet.replay(live)).toBe(true);
+  await expect.poll(() => fleet.replay(live), { timeout: 10_000 }).toBe(true);
   worker.mute = true;
   expect(await fleet.replay(live)).toBeNull();
   await worker[Symbol.asyncDispose]();

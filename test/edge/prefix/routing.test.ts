@@ -31,7 +31,7 @@ async function startFleet(): Promise<void> {
   const { user, password } = nats.gateway;
   bus = await Bus.connect({ url: nats.wsUrl, user, password, name: 'test' });
   shardEpoch = `e${++count}`;
-  fleet = await Fleet.start({ bus, shard: SHARD, shardEpoch });
+  fleet = await Fleet.start({ bus, shard: SHARD, shardEpoch, submitTimeoutMs: WAIT_MS });
   await until(() => fleet.workers().length === WORKERS.length);
   await settle();
 }
