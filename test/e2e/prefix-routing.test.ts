@@ -2,7 +2,6 @@
 import { connect, type NatsConnection } from '@nats-io/transport-node';
 import { lookupOf } from '../../edge/prefix/router.ts';
 import { mintKey } from '../../edge/key.ts';
-import { DEV_TENANT } from '../../infra/dev/edge.ts';
 import { startWorker, type WorkerProcess } from '../../infra/dev/worker.ts';
 import type { Heartbeat, KvEvents, Prompt } from '../../shared/protocol.ts';
 import { subjects } from '../../shared/subjects.ts';
@@ -11,28 +10,36 @@ import { Stack, until } from '../support/stack.ts';
 
 const MODEL = 'millrace-mini';
 const FLAGS = ['--max-num-seqs', '2', '--max-model-len', '2048'];
-const OTHER_TENANT = 'other';
+/** Each has a gateway of its own: what another test sent where lately decides nothing here. */
+const TENANTS = ['adler', 'shops', 'berg', 'another', 'crane'] as const;
+type Tenant = (typeof TENANTS)[number];
 type WorkerId = 'w0' | 'w1';
 
 let stack: Stack;
 let second: WorkerProcess;
-let otherKey = '';
+const keys: Partial<Record<Tenant, string>> = {};
 const secondLog: string[] = [];
+/** Model names that only one incarnation of a worker serves: they tell which ones a gateway knows. */
+let incarnations: readonly string[] = [];
+let starts = 0;
 /** A gateway by hand, which asks workers what they hold. */
 let spy: NatsConnection;
 
 beforeAll(async () => {
-  const keys = async (pepper: string) => {
+  const mint = async (pepper: string, tenant: Tenant) => {
     const { key, publicId, secretHash } = await mintKey(pepper);
-    otherKey = key;
-    return [{ publicId, secretHash, tenant: OTHER_TENANT }];
+    keys[tenant] = key;
+    return { publicId, secretHash, tenant };
   };
-  stack = await Stack.start({ model: `models/${MODEL}`, flags: [...FLAGS, '--worker-id', 'w0'], edge: { keys } });
+  const edge = {
+    keys: (pepper: string) => Promise.all(TENANTS.map((tenant) => mint(pepper, tenant))),
+    vars: { GATEWAY_SHARDS: '1000' },
+  };
+  stack = await Stack.start({ model: `models/${MODEL}`, flags: flagsOf('w0'), edge });
   second = await start('w1');
   const { url, gateway } = stack.nats;
   const { user, password: pass } = gateway;
   spy = await connect({ servers: url, user, pass, inboxPrefix: '_INBOX_gateway' });
-  await ask('Good day.', 'Hello.');
 }, 240_000);
 afterAll(async () => {
   await spy.close();
@@ -42,12 +49,26 @@ afterAll(async () => {
 
 const logOf = (worker: WorkerId) => (worker === 'w0' ? stack.workerLog : secondLog);
 
-/** Once the edge knows of both. */
+function flagsOf(worker: WorkerId): readonly string[] {
+  const incarnation = `${worker}.${starts++}`;
+  incarnations = [...incarnations.filter((name) => !name.startsWith(worker)), incarnation];
+  return [...FLAGS, '--worker-id', worker, '--served-model-name', `${MODEL},${incarnation}`];
+}
+
 async function start(worker: WorkerId): Promise<WorkerProcess> {
-  const options = { nats: stack.nats, model: `models/${MODEL}`, flags: [...FLAGS, '--worker-id', worker] };
-  const started = await startWorker({ ...options, onLine: (line) => logOf(worker).push(line) });
-  await until(async () => ((await (await stack.get('/health')).json()) as { workers: number }).workers === 2);
-  return started;
+  const options = { nats: stack.nats, model: `models/${MODEL}`, flags: flagsOf(worker) };
+  return startWorker({ ...options, onLine: (line) => logOf(worker).push(line) });
+}
+
+const headersOf = (tenant: Tenant) => ({ ...stack.headers, authorization: `Bearer ${keys[tenant]}` });
+
+/** The tenant's gateway knows both workers as they are now. */
+async function known(tenant: Tenant): Promise<void> {
+  await until(async () => {
+    const response = await stack.get('/v1/models', { headers: headersOf(tenant) });
+    const { data } = (await response.json()) as { readonly data: readonly { readonly id: string }[] };
+    return incarnations.every((name) => data.some(({ id }) => id === name));
+  });
 }
 
 /** Canonical: compression changes nothing. */
@@ -57,18 +78,19 @@ const rules = (name: string) =>
 interface Answer {
   readonly id: string;
   readonly worker: WorkerId;
+  readonly tenant: Tenant;
   readonly prompt: Prompt;
   readonly promptTokens: number;
   readonly cachedTokens: number;
 }
 
-async function ask(system: string, user: string, key = stack.edge.apiKey): Promise<Answer> {
+async function ask(tenant: Tenant, system: string, user: string): Promise<Answer> {
   const messages = [
     { role: 'system' as const, content: system },
     { role: 'user' as const, content: user },
   ];
-  const headers = { ...stack.headers, authorization: `Bearer ${key}` };
-  const response = await stack.post('/v1/chat/completions', { model: MODEL, messages, max_tokens: 2 }, { headers });
+  const body = { model: MODEL, messages, max_tokens: 2 };
+  const response = await stack.post('/v1/chat/completions', body, { headers: headersOf(tenant) });
   expect(response.status).toBe(200);
   const { id, usage } = (await response.json()) as {
     readonly id: string;
@@ -76,7 +98,7 @@ async function ask(system: string, user: string, key = stack.edge.apiKey): Promi
   };
   const { prompt_tokens: promptTokens, prompt_tokens_details: details } = usage;
   const prompt: Prompt = { type: 'chat', messages };
-  return { id, worker: await workerOf(id), prompt, promptTokens, cachedTokens: details.cached_tokens };
+  return { id, worker: await workerOf(id), tenant, prompt, promptTokens, cachedTokens: details.cached_tokens };
 }
 
 /** The one that admitted it. */
@@ -87,79 +109,85 @@ async function workerOf(id: string): Promise<WorkerId> {
 }
 
 /**
- * The edge knows that the worker of this answer holds its prompt and is idle: the worker has said so to all before it
- * answers the edge again, on the same connection.
+ * The tenant's gateway knows that the worker of this answer holds its prompt and is idle: the worker has said so before
+ * it answers the gateway again, on the same connection.
  */
-async function settle({ id, worker, prompt }: Answer, tenant = DEV_TENANT): Promise<void> {
+async function settle({ id, worker, tenant, prompt }: Answer): Promise<void> {
   const control = <T>(message: object) =>
     spy.request(subjects.control(worker), JSON.stringify({ v: 1, ...message }), { timeout: 15_000 }) as Promise<{
       json: () => T;
     }>;
+  const [, shard] = id.split('-');
   const last = lookupOf({ prompt, tenant, cacheSalt: '', templateValues: {} }).blocks.at(-1)?.hash;
   await until(async () => {
-    const held = (await control<KvEvents>({ type: 'kv-snapshot', shard: 's0' })).json();
+    const held = (await control<KvEvents>({ type: 'kv-snapshot', shard })).json();
     return held.stored.some(([hash]) => hash === last);
   });
   await until(async () => {
     const { load } = (await control<Heartbeat>({ type: 'probe' })).json();
     return load.running + load.waiting === 0;
   });
-  const path = `/v1/streams/${id}/stop`;
-  const init = tenant === DEV_TENANT ? {} : { headers: { ...stack.headers, authorization: `Bearer ${otherKey}` } };
-  expect((await stack.post(path, {}, init)).status).toBe(200);
+  const stop = await stack.post(`/v1/streams/${id}/stop`, {}, { headers: headersOf(tenant) });
+  expect(stop.status).toBe(200);
 }
 
 test('the second request with a long prefix goes to the worker that has it, and so do all after it', async () => {
-  const first = await ask(rules('Adler'), 'Where is my parcel?');
+  await known('adler');
+  const first = await ask('adler', rules('Adler'), 'Where is my parcel?');
   expect(first.cachedTokens).toBeLessThan(64);
   await settle(first);
   for (let i = 0; i < 5; i++) {
-    const next = await ask(rules('Adler'), `Where is parcel number ${i}?`);
+    const next = await ask('adler', rules('Adler'), `Where is parcel number ${i}?`);
     expect(next.worker).toBe(first.worker);
     expect(next.cachedTokens).toBeGreaterThan(next.promptTokens - 40);
   }
 }, 90_000);
 
 test('both workers are used, each for its own prefixes', async () => {
+  await known('shops');
   // At once: alone, each might go to the worker that was a little faster of late.
   const shops = ['Ash', 'Elm', 'Fir', 'Oak'];
-  const answers = await Promise.all(shops.map((name) => ask(rules(`Shop ${name}`), 'Hello.')));
+  const answers = await Promise.all(shops.map((name) => ask('shops', rules(`Shop ${name}`), 'Hello.')));
   for (const worker of ['w0', 'w1'] as const) {
     // What came before the latest may have been evicted.
     const place = ({ id }: Answer) => logOf(worker).findIndex((line) => line.includes(id));
     const [latest] = answers.filter((answer) => answer.worker === worker).toSorted((a, b) => place(b) - place(a));
     if (latest === undefined) throw new Error(`${worker} was not used`);
     await settle(latest);
-    const again = await ask(rules(`Shop ${shops[answers.indexOf(latest)]}`), 'Good evening.');
+    const again = await ask('shops', rules(`Shop ${shops[answers.indexOf(latest)]}`), 'Good evening.');
     expect(again.worker).toBe(worker);
     expect(again.cachedTokens).toBeGreaterThan(again.promptTokens - 40);
   }
 }, 90_000);
 
 test('another tenant’s same text is never cached for it, wherever it goes', async () => {
-  await settle(await ask(rules('Berg'), 'Hello.'));
-  const other = await ask(rules('Berg'), 'Hello.', otherKey);
+  await known('berg');
+  await settle(await ask('berg', rules('Berg'), 'Hello.'));
+  await known('another');
+  const other = await ask('another', rules('Berg'), 'Hello.');
   expect(other.cachedTokens).toBe(0);
-  await settle(other, OTHER_TENANT);
-  const own = await ask(rules('Berg'), 'Hello?', otherKey);
+  await settle(other);
+  const own = await ask('another', rules('Berg'), 'Hello?');
   expect(own.worker).toBe(other.worker);
   expect(own.cachedTokens).toBeGreaterThan(own.promptTokens - 40);
 }, 90_000);
 
 test('a worker that lost its cache draws nobody: the other, which has the prefix by now, does', async () => {
-  const first = await ask(rules('Crane'), 'Hello.');
+  await known('crane');
+  const first = await ask('crane', rules('Crane'), 'Hello.');
   await settle(first);
   // The worker that holds it starts anew; meanwhile the other computes the prefix.
   const leaving = first.worker === 'w0' ? stack.worker : second;
   await leaving[Symbol.asyncDispose]();
-  const moved = await ask(rules('Crane'), 'Good evening.');
+  const moved = await ask('crane', rules('Crane'), 'Good evening.');
   expect(moved.worker).not.toBe(first.worker);
   const anew = await start(first.worker);
   if (first.worker === 'w0') stack.worker = anew;
   else second = anew;
+  await known('crane');
   await settle(moved);
   for (let i = 0; i < 4; i++) {
-    const next = await ask(rules('Crane'), `Good morning ${i}.`);
+    const next = await ask('crane', rules('Crane'), `Good morning ${i}.`);
     expect(next.worker).toBe(moved.worker);
     expect(next.cachedTokens).toBeGreaterThan(next.promptTokens - 40);
   }
