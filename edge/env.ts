@@ -13,6 +13,8 @@ export interface Env {
   readonly GATEWAY_SHARDS?: string;
   readonly MAX_BODY_BYTES?: string;
   readonly REQUEST_TIMEOUT_MS?: string;
+  /** A worker that takes longer to answer a submit is too busy: the next one is asked. */
+  readonly SUBMIT_TIMEOUT_MS?: string;
   /** Comma-separated origins for CORS; `*` = any (keys travel in a header, never in a cookie). */
   readonly ALLOWED_ORIGINS?: string;
   /** How workers are chosen, one of ROUTINGS; `prefix` without. */
@@ -23,6 +25,7 @@ export interface Limits {
   readonly shards: number;
   readonly maxBodyBytes: number;
   readonly requestTimeoutMs: number;
+  readonly submitTimeoutMs: number;
   readonly allowedOrigins: readonly string[];
 }
 
@@ -31,6 +34,7 @@ export function limitsOf(env: Env): Limits {
     shards: positive('GATEWAY_SHARDS', env.GATEWAY_SHARDS, 1),
     maxBodyBytes: positive('MAX_BODY_BYTES', env.MAX_BODY_BYTES, 1024 * 1024),
     requestTimeoutMs: positive('REQUEST_TIMEOUT_MS', env.REQUEST_TIMEOUT_MS, 600_000),
+    submitTimeoutMs: positive('SUBMIT_TIMEOUT_MS', env.SUBMIT_TIMEOUT_MS, 2_000),
     allowedOrigins: (env.ALLOWED_ORIGINS ?? '').split(',').map((origin) => origin.trim()),
   };
 }

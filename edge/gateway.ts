@@ -5,7 +5,7 @@ import { PROTOCOL_VERSION, type Submit } from '../shared/protocol.ts';
 import { Bus } from './bus.ts';
 import { answerJson } from './completions.ts';
 import { savingsHeaders, savingsOf } from './compression.ts';
-import { routingOf, type Env } from './env.ts';
+import { limitsOf, routingOf, type Env } from './env.ts';
 import { errorResponse } from './errors.ts';
 import { parseEventId } from './event-id.ts';
 import { Fleet, tooBusy } from './fleet.ts';
@@ -83,7 +83,8 @@ export class Gateway extends DurableObject<Env> {
   async #connect(shard: string): Promise<Fleet> {
     const { NATS_WS_URL: url, NATS_USER: user, NATS_PASSWORD: password } = this.env;
     const bus = await Bus.connect({ url, user, password, name: `millrace-gateway-${shard}` });
-    return Fleet.start({ bus, shard, shardEpoch: this.#shardEpoch, routing: routingOf(this.env) });
+    const { submitTimeoutMs } = limitsOf(this.env);
+    return Fleet.start({ bus, shard, shardEpoch: this.#shardEpoch, routing: routingOf(this.env), submitTimeoutMs });
   }
 
   async #submit(fleet: Fleet, job: GatewayJob, signal: AbortSignal): Promise<Response> {

@@ -33,7 +33,8 @@ beforeAll(async () => {
   };
   const edge = {
     keys: (pepper: string) => Promise.all(TENANTS.map((tenant) => mint(pepper, tenant))),
-    vars: { GATEWAY_SHARDS: '1000' },
+    // A worker that stalls is no worker that lost its prefix.
+    vars: { GATEWAY_SHARDS: '1000', SUBMIT_TIMEOUT_MS: '15000' },
   };
   stack = await Stack.start({ model: `models/${MODEL}`, flags: flagsOf('w0'), edge });
   second = await start('w1');
