@@ -1,8 +1,8 @@
-import { connect, createServer } from 'node:net';
+import { once } from 'node:events';
+import { connect, createServer, type AddressInfo } from 'node:net';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Child } from '../../../infra/dev/child.ts';
 import { startNats, type NatsServer } from '../../../infra/dev/nats.ts';
-import { freePort } from '../../../infra/dev/ports.ts';
 import { startWorker } from '../../../infra/dev/worker.ts';
 import { HandGateway } from '../../support/hand-gateway.ts';
 import { slowSteps } from '../../support/slow-steps.ts';
@@ -19,16 +19,15 @@ afterAll(() => nats[Symbol.asyncDispose]());
 const gatewayOf = (worker: string) => HandGateway.connect(nats, { worker, model: MODEL, shardEpoch: 'e1' });
 
 /** A worker that nobody waits for. */
-async function launch(args: readonly string[], env: Readonly<Record<string, string>> = {}, model = FOLDER) {
-  const port = await freePort();
+function launch(args: readonly string[], env: Readonly<Record<string, string>> = {}, model = FOLDER) {
   const lines: string[] = [];
   const child = new Child({
     command: process.execPath,
-    args: ['gpu-worker/main.ts', '--model', model, '--http-port', String(port), ...args],
+    args: ['gpu-worker/main.ts', '--model', model, '--http-port', '0', ...args],
     env: { NATS_URL: nats.url, NATS_USER: nats.worker.user, NATS_PASSWORD: nats.worker.password, ...env },
     onLine: (line) => lines.push(line),
   });
-  return { child, lines, url: `http://127.0.0.1:${port}` };
+  return { child, lines };
 }
 
 /** A way to nats-server that lets nobody through until it is opened. */
@@ -41,8 +40,8 @@ async function gate(): Promise<AsyncDisposable & { readonly url: string; readonl
       socket.on('error', () => {}).on('close', () => [client, upstream].forEach((each) => each.destroy()));
     void opened.promise.then(() => client.pipe(upstream).pipe(client));
   });
-  const port = await freePort();
-  await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve));
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  const { port } = server.address() as AddressInfo;
   return {
     ...{ url: `nats://127.0.0.1:${port}`, open: () => opened.resolve() },
     [Symbol.asyncDispose]: async () => void server.close(),
@@ -52,17 +51,12 @@ async function gate(): Promise<AsyncDisposable & { readonly url: string; readonl
 test('health: 503 while loading and draining, live all the time; metrics count; two signals end at once', async () => {
   // Steps so slow that it drains for longer than anybody looks, and a bus that it waits for while we look.
   await using bus = await gate();
-  const { child, url } = await launch(['--worker-id', 'w1'], { ...slowSteps(100), NATS_URL: bus.url });
+  const { child, lines } = launch(['--worker-id', 'w1'], { ...slowSteps(100), NATS_URL: bus.url });
   await using _ = child;
+  // It listens before it loads, and says where.
+  await until(() => lines.length > 0, 20_000);
+  const { http: url } = JSON.parse(lines[0] ?? '') as { readonly http: string };
   const status = async (path: string) => (await fetch(url + path)).status;
-  await until(
-    () =>
-      fetch(url).then(
-        () => true,
-        () => false,
-      ),
-    20_000,
-  );
   const first = await fetch(`${url}/health`);
   expect([first.status, await first.json()]).toEqual([503, { status: 'loading' }]);
   expect(await status('/live')).toBe(200);
@@ -145,19 +139,19 @@ describe('a worker that cannot start says why and ends', () => {
     ['a wrong password', [], { NATS_PASSWORD: 'wrong' }, 'code 1', /authorization/i],
     ['no nats-server', [], { NATS_URL: 'nats://127.0.0.1:1' }, 'code 1', /could not start/],
   ])('%s', async (_, args, env, exit, message) => {
-    const { child, lines } = await launch(args, env);
+    const { child, lines } = launch(args, env);
     expect(await child.exited).toBe(exit);
     expect(lines.join('\n')).toMatch(message);
   });
 
   test('no such folder', async () => {
-    const { child, lines } = await launch([], {}, 'no/such/folder');
+    const { child, lines } = launch([], {}, 'no/such/folder');
     expect(await child.exited).toBe('code 2');
     expect(lines.join('\n')).toMatch(/--model .*config\.json/);
   });
 
   test('--help lists every flag and exits 0', async () => {
-    const { child, lines } = await launch(['--help']);
+    const { child, lines } = launch(['--help']);
     expect(await child.exited).toBe('code 0');
     expect(lines.join('\n')).toMatch(/--step-timeout-ms/);
   });
