@@ -1,11 +1,11 @@
 /** The input of `millrace generate`, line by line → requests, or why a line is none. Holds one line at a time. */
-import { createReadStream, statSync } from 'node:fs';
-import { createInterface } from 'node:readline';
+import { statSync } from 'node:fs';
 import { MillraceError } from '../../shared/errors.ts';
 import type { GenerationParams } from '../llm/params.ts';
 import { readRequest, type LLMRequest } from '../llm/read-request.ts';
 import { camelCase, respell, snakeCase } from '../spelling.ts';
 import type { GenerateConfig } from './generate-config.ts';
+import { linesOf, type Line } from './lines.ts';
 import { ConfigError } from './settings.ts';
 
 /** What identifies a request in the output, as the input wrote it. */
@@ -27,33 +27,20 @@ type InputRules = Pick<GenerateConfig, 'input' | 'chat' | 'repeat' | 'params'>;
 /** Reads the input anew at each call. */
 export async function* readItems(rules: InputRules): AsyncGenerator<InputItem, void, undefined> {
   let index = 0;
-  for await (const { line, text } of linesOf(rules.input)) {
+  for await (const { line, text } of textsOf(rules.input)) {
     const item = readLine(text, rules);
     for (let i = 0; i < rules.repeat; i++) yield { ...item, line, index: index++ };
   }
 }
 
-interface Line {
-  readonly line: number;
-  /** JSON. */
-  readonly text: string;
-}
-
-async function* linesOf(input: GenerateConfig['input']): AsyncGenerator<Line, void, undefined> {
+async function* textsOf(input: GenerateConfig['input']): AsyncGenerator<Line, void, undefined> {
   if ('prompts' in input) {
     for (const [i, prompt] of input.prompts.entries()) yield { line: i + 1, text: JSON.stringify(prompt) };
     return;
   }
-  const stream = createReadStream(input.file, 'utf8');
-  let line = 0;
-  try {
-    for await (const text of createInterface({ input: stream, crlfDelay: Infinity })) {
-      line++;
-      const json = line === 1 ? text.replace(/^\uFEFF/, '') : text;
-      if (json.trim() !== '') yield { line, text: json };
-    }
-  } finally {
-    stream.destroy();
+  for await (const { line, text } of linesOf(input.file)) {
+    const json = line === 1 ? text.replace(/^\uFEFF/, '') : text;
+    if (json.trim() !== '') yield { line, text: json };
   }
 }
 

@@ -1,15 +1,15 @@
 /** The output of `millrace generate`: one JSON line for each request, appended as it ends; what a file has already. */
 import { createHash } from 'node:crypto';
-import { createReadStream, existsSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { createInterface } from 'node:readline';
 import * as v from 'valibot';
 import { errorBody, type MillraceError } from '../../shared/errors.ts';
 import type { LLMResult } from '../llm.ts';
 import { snakeCase } from '../spelling.ts';
 import type { GenerateConfig } from './generate-config.ts';
 import { asJsonSpells, type ItemHead } from './input-lines.ts';
+import { linesOf } from './lines.ts';
 import { ConfigError } from './settings.ts';
 
 export function resultLine({ index, echo }: ItemHead, result: Extract<LLMResult, { type: 'done' }>): string {
@@ -66,9 +66,7 @@ export async function prepareOutput({ output, existing }: Pick<GenerateConfig, '
 
 async function readDone(file: string): Promise<Done> {
   const done = new Map<number, number>();
-  let line = 0;
-  for await (const text of createInterface({ input: createReadStream(file, 'utf8'), crlfDelay: Infinity })) {
-    line++;
+  for await (const { line, text } of linesOf(file)) {
     const parsed = v.safeParse(lineSchema, parseJson(text));
     if (!parsed.success) {
       throw new ConfigError(`${file}:${line} is not a result of millrace generate, so --resume cannot continue it`);
