@@ -168,7 +168,7 @@ export class RepeatIndex {
       [lineCount, unitCount] = [line - at + 1, unit - i];
     }
     const isEnough = chars > MIN_REPEAT_CHARS && (cuts.length === 0 || chars + kept >= MIN_KEPT_CHARS);
-    return isEnough ? { at, lineCount, unitCount, cuts } : null;
+    return isEnough && quoteOf(this.#lines.lineAt(at) ?? '') !== null ? { at, lineCount, unitCount, cuts } : null;
   }
 
   /** The line that was sent for this one, if it can be told from all others. */

@@ -3,6 +3,9 @@ import { holdsReference } from '../../../edge/compress/repeats.ts';
 import type { ChatMessage } from '../../../shared/protocol.ts';
 
 const REFERENCE = /^\[same text as above: the (?:line|(\d+) lines from) "(.*)"(?:, and:)?\]$/su;
+const BETWEEN = ' … ';
+/** Characters; longer lines are called by their begin and end. */
+const LONGEST_SHORT = 60;
 
 /** Contents, in order. `originals` tell which references are ours. Throws if one names no line above, or two. */
 export function expand(compressed: readonly ChatMessage[], originals: readonly ChatMessage[]): readonly string[] {
@@ -32,9 +35,12 @@ function linesNamed(above: readonly (readonly string[])[], quote: string, count:
   return first;
 }
 
+/** By its whole text or, of a long line, by how it begins and ends, wherever a mark in the quote may stand for its middle. */
 function isCalled(line: string, quote: string): boolean {
-  const [, head, tail] = /^(.{0,36}) … (.{0,24})$/s.exec(quote) ?? [];
-  return (
-    line === quote || (line.length > 60 && head !== undefined && line.startsWith(head) && line.endsWith(tail ?? ''))
-  );
+  if (line === quote) return true;
+  if (line.length <= LONGEST_SHORT) return false;
+  for (let at = quote.indexOf(BETWEEN); at >= 0; at = quote.indexOf(BETWEEN, at + 1)) {
+    if (line.startsWith(quote.slice(0, at)) && line.endsWith(quote.slice(at + BETWEEN.length))) return true;
+  }
+  return false;
 }

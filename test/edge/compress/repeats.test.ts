@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { quoteOf } from '../../../edge/compress/quotes.ts';
 import { holdsReference, RepeatIndex } from '../../../edge/compress/repeats.ts';
 import { joinUnits, readText } from '../../../edge/compress/units.ts';
 
@@ -14,7 +15,7 @@ test('a long line that stands above becomes a reference with its begin and its e
   index.add(`Before.\n${LONG}\nAfter.`);
   const { content, references } = replaced(index, `New.\n${LONG}\nEnd.`);
   expect(content).toBe(
-    'New.\n[same text as above: the line "The mill stands by the river in the … ver in the green valley."]\nEnd.',
+    'New.\n[same text as above: the line "The mill stands by the river in the g … ver in the green valley."]\nEnd.',
   );
   expect(references).toBe(1);
   expect(holdsReference(content)).toBe(true);
@@ -40,9 +41,16 @@ describe('no reference', () => {
 
   test('to a line whose quote another line is', () => {
     const index = new RepeatIndex();
-    const line = `A heading${' '.repeat(40)}${'about the mill and its wheel, '.repeat(8)}  the end`;
-    index.add(`A heading … and its wheel,   the end\n${line}`);
+    const line = `A heading of a long text, and more ${'about the mill and its wheel, '.repeat(8)}to the end`;
+    index.add(`${quoteOf(line)}\n${line}`);
     expect(replaced(index, line)).toEqual({ content: line, references: 0 });
+  });
+
+  test('to a short line that reads like the begin and the end of another', () => {
+    const index = new RepeatIndex();
+    const lines = `The mill stands … green valley.\n${LONG.slice(0, -1)}!`;
+    index.add(`${LONG}\n${lines}`);
+    expect(replaced(index, lines).content).toMatch(/^The mill stands … green valley\.\n\[same .* "The mill stands by/);
   });
 
   test('over the end of a message', () => {
