@@ -2,10 +2,11 @@
 import { basename } from 'node:path';
 import { ERRORS, type MillraceError } from '../../shared/errors.ts';
 import { LLM, type LLMRequest, type LoadProgress } from '../llm.ts';
+import { echoHash, readEarlier, type Done } from './earlier-results.ts';
 import { generateHelp, readGenerateConfig, type GenerateConfig } from './generate-config.ts';
 import { asJsonSpells, checkInput, readItems, type InputItem, type ItemHead } from './input-lines.ts';
 import { LineOrder } from './line-order.ts';
-import { echoHash, errorLine, OutputLines, prepareOutput, resultLine, type Done } from './output-lines.ts';
+import { errorLine, OutputLines, resultLine } from './output-lines.ts';
 import { loadingLine, Progress, progressLine } from './progress.ts';
 import { ConfigError } from './settings.ts';
 import { Tally } from './tally.ts';
@@ -25,17 +26,18 @@ export async function generate(args: readonly string[]): Promise<number> {
     return 0;
   }
   checkInput(config.input);
-  const done = await prepareOutput(config);
+  const earlier = await readEarlier(config);
+  const { done } = earlier;
   const total = await countItems(config, done);
   if (total === 0) {
-    await (await OutputLines.open(config)).close();
+    await (await OutputLines.open(config, earlier)).close();
     console.error('Nothing to do: no request is without a result.');
     return 0;
   }
   const llm = await load(config);
   try {
     if (!config.skipBadLines) await checkFit(llm, config, done);
-    const output = await OutputLines.open(config);
+    const output = await OutputLines.open(config, earlier);
     try {
       return await new GenerateRun({ config, llm, output, done, total }).run();
     } finally {

@@ -278,18 +278,26 @@ describe('generate', { timeout: 120_000 }, () => {
   });
 
   test('what cannot start says so in a line', async () => {
+    const notes = fileOf(['line one', 'a last line that is nobody’s but its author’s']);
+    const kept = readFileSync(notes, 'utf8').trimEnd();
+    writeFileSync(notes, kept);
     const all = await Promise.all([
       millrace('generate', '--prompt', 'a', '--model', folder),
       generate('--input', join(folder, 'absent.jsonl')),
       generate('--input', folder),
       generate('--prompt', 'a', '--output', join(folder, 'no-folder', 'out.jsonl')),
+      generate('--prompt', 'a', '--output', notes, '--resume'),
+      generate('--input', notes, '--output', notes, '--overwrite'),
     ]);
-    expect(all.map(({ code }) => code)).toEqual([2, 2, 2, 2]);
+    expect(all.map(({ code }) => code)).toEqual([2, 2, 2, 2, 2, 2]);
+    expect(readFileSync(notes, 'utf8')).toBe(kept);
     expect(all.map(({ stderr }) => stderr.trim().split('\n').at(-1))).toEqual([
       expect.stringMatching(/there is no config.json in that folder/),
       expect.stringMatching(/there is no such file/),
       expect.stringMatching(/it must be a file/),
       expect.stringMatching(/--output is .*there is no such folder/),
+      expect.stringMatching(/:1 is not a result of millrace generate/),
+      expect.stringMatching(/it is the input; give another file/),
     ]);
   });
 

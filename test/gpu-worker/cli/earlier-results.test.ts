@@ -1,0 +1,91 @@
+import { linkSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, test } from 'vitest';
+import { echoHash, mendOutput, readEarlier } from '../../../gpu-worker/cli/earlier-results.ts';
+import { OutputLines } from '../../../gpu-worker/cli/output-lines.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'millrace-earlier-'));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+let files = 0;
+function fileOf(content: string): string {
+  const file = join(folder, `file-${files++}.jsonl`);
+  writeFileSync(file, content);
+  return file;
+}
+
+const resume = (output: string) => readEarlier({ input: { prompts: ['a'] }, output, existing: 'resume' });
+const NOT_OURS = /is not a result of millrace generate, so --resume cannot continue it/;
+
+describe('resuming', () => {
+  const lines = '{"index":0,"prompt":"a","outputs":[]}\n{"index":2,"id":"x","error":{"code":"invalid_value"}}\n';
+
+  test('whole lines count, a last one that was cut off at any place does not', async () => {
+    const third = '{"index":1,"prompt":"b","outputs":[]}';
+    for (let cut = 0; cut <= third.length; cut++) {
+      const file = fileOf(lines + third.slice(0, cut));
+      const earlier = await resume(file);
+      expect([...earlier.done]).toEqual([
+        [0, echoHash({ prompt: 'a' })],
+        [2, echoHash({ id: 'x' })],
+      ]);
+      await mendOutput(file, earlier);
+      expect(readFileSync(file, 'utf8')).toBe(lines);
+    }
+  });
+
+  test('a line cut off that is longer than what is read at once', async () => {
+    const file = fileOf(`${lines}{"index":1,"prompt":"${'b'.repeat(200_000)}`);
+    await mendOutput(file, await resume(file));
+    expect(readFileSync(file, 'utf8')).toBe(lines);
+  });
+
+  test('a file of something else is refused by line and stays as it is', async () => {
+    const foreign = [
+      'line one\nmy precious last line',
+      '"only prompt"',
+      'only prompt',
+      `${lines}my note`,
+      `${lines}\n`,
+      '{"index":0,"text":"a row of a data set"}\n',
+      '{"index":-1,"outputs":[]}\n',
+    ];
+    for (const content of foreign) {
+      const file = fileOf(content);
+      await expect(resume(file)).rejects.toThrow(NOT_OURS);
+      expect(readFileSync(file, 'utf8')).toBe(content);
+    }
+    await expect(resume(fileOf(`${lines}my note`))).rejects.toThrow(/:3 is not/);
+  });
+
+  test('reading changes nothing, and a file that has changed since is left alone', async () => {
+    const file = fileOf(`${lines}{"index":1`);
+    const earlier = await resume(file);
+    expect(readFileSync(file, 'utf8')).toBe(`${lines}{"index":1`);
+    writeFileSync(file, `${lines}{"index":1,"outputs":[]}\n`);
+    await expect(OutputLines.open({ output: file, existing: 'resume' }, earlier)).rejects.toThrow(
+      /it has changed since it was read/,
+    );
+    expect(readFileSync(file, 'utf8')).toBe(`${lines}{"index":1,"outputs":[]}\n`);
+  });
+});
+
+test('the input is never the output, by whatever name', async () => {
+  const file = fileOf('"a prompt"\n');
+  const [hard, soft] = [join(folder, 'hard.jsonl'), join(folder, 'soft.jsonl')];
+  linkSync(file, hard);
+  symlinkSync(file, soft);
+  for (const output of [file, hard, soft]) {
+    for (const existing of ['refuse', 'overwrite', 'resume'] as const) {
+      await expect(readEarlier({ input: { file }, output, existing })).rejects.toThrow(
+        /--output is ".*": it is the input; give another file/,
+      );
+    }
+  }
+  expect(await readEarlier({ input: { file }, output: fileOf(''), existing: 'overwrite' })).toMatchObject({ size: 0 });
+});
+
+test('what is no file cannot be gone on with', async () => {
+  await expect(resume(folder)).rejects.toThrow(/it must be a file to --resume/);
+});
