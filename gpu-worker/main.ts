@@ -123,8 +123,10 @@ class WorkerProcess {
   async #drain(worker: BusWorker, signal: string): Promise<void> {
     log({ event: 'draining', signal, live: worker.live });
     await worker.drain();
-    this.#stopWatchdog();
+    // It waits for the step under way, which may hang like any other.
     await this.#engine?.shutdown();
+    this.#stopWatchdog();
+    if (this.#failed) return;
     log({ event: 'stopped', signal });
     process.exit(0);
   }

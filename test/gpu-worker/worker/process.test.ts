@@ -133,6 +133,19 @@ test('a step that does not end: every live request gets an error, the process en
   );
 }, 60_000);
 
+test('a step that does not end ends the process also while it drains', async () => {
+  const flags = ['--worker-id', 'w5', '--step-timeout-ms', '8000', '--drain-timeout-ms', '0'];
+  const { child, lines } = launch(flags, slowSteps(600_000));
+  await using _ = child;
+  await until(() => lines.some((line) => line.includes('"serving"')), 60_000);
+  await using gateway = await gatewayOf('w5');
+  expect(await gateway.submit('a', {}, { maxTokens: 2, ignoreEos: true })).toMatchObject({ type: 'admitted' });
+  child.kill('SIGTERM');
+  expect(await child.exited).toBe('SIGKILL');
+  expect(gateway.ends('a')).toHaveLength(1);
+  expect(lines.at(-1)).toMatch(/"event":"fatal","message":"a step has been running/);
+}, 120_000);
+
 describe('a worker that cannot start says why and ends', () => {
   test.each([
     ['a bad flag', ['--threads', '0'], {}, 'code 2', /--threads/],
