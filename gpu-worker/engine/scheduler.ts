@@ -301,7 +301,7 @@ export class Scheduler {
       sequence.status = 'running';
       sequence.computed = admission.cached;
       if (sequence.generation === 0) {
-        sequence.cachedTokens = admission.cached;
+        sequence.cachedTokens = Math.min(admission.cached, sequence.request.promptIds.length);
         // At admission, so that within one step too the next place goes to the tenant served least.
         this.#waiting.charge(sequence.tenant, sequence.length - admission.cached);
       }

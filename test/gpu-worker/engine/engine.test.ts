@@ -148,6 +148,21 @@ describe.each(RUNNERS)('with KV in $kind and $depth plan(s) in flight', (shape) 
     expect(world.engine.load.kv).toMatchObject({ prefixQueries: 189, prefixHits: all + some });
   });
 
+  test('an attempt that goes on where another ended counts no more as cached than its prompt has', () => {
+    const world = new EngineWorld(new HashRunner({ ...shape, slots: 4 }));
+    const prompt = range(50);
+    const output = hashContinuation(prompt, 60);
+    for (const [id, generatedIds] of [
+      ['first', []],
+      ['second', output.slice(0, 40)],
+    ] as const) {
+      world.engine.add(engineRequest(id, { promptIds: prompt, generatedIds, params: { maxTokens: 60 } }));
+      world.runDry();
+    }
+    expect(world.of('second').ids).toEqual(output.slice(40));
+    expect(world.of('second').ends).toMatchObject([{ usage: { promptTokens: 50, cachedTokens: 50 } }]);
+  });
+
   test('without prefix caching nothing is reused', () => {
     const world = new EngineWorld(new HashRunner({ ...shape, slots: 4 }), { policy: { prefixCaching: false } });
     for (const id of ['one', 'two']) {
