@@ -12,7 +12,7 @@ import type { TokenBytes } from '../text/detokenizer.ts';
 import type { EnginePolicy } from './engine-options.ts';
 import type { ChoiceDelta, EngineLoad, EngineRequest, RequestEnd, StepStats } from './messages.ts';
 import { runningSeqs } from './modes.ts';
-import { RequestOutput } from './request-output.ts';
+import { acceptedDrafts, RequestOutput } from './request-output.ts';
 import type { ModelRunner } from './runner.ts';
 import { Scheduler, type DrawnTokens } from './scheduler.ts';
 import type { Sequence } from './sequence.ts';
@@ -173,7 +173,8 @@ export class Engine {
     this.#launched.shift();
     this.#meter.observe(planned.plan, result.runMs + result.sampleMs);
     const { drawn, failed } = this.#scheduler.commit(planned, result);
-    for (const each of drawn) this.#emit(each);
+    let acceptedTokens = 0;
+    for (const each of drawn) acceptedTokens += this.#emit(each);
     for (const { sequence, problem } of failed) {
       logFailure('row-failed', problem);
       this.#failSequences([sequence], MODEL_FAILED);
@@ -182,18 +183,23 @@ export class Engine {
     this.#preemptionsSeen = this.#scheduler.preemptions;
     return {
       ...{ scheduleMs, runMs: result.runMs, sampleMs: result.sampleMs, commitMs: performance.now() - begin },
-      ...{ ...countRows(planned.plan, drawn), preemptions, cost: this.#meter.cost },
+      ...{ ...countRows(planned.plan), acceptedTokens, preemptions, cost: this.#meter.cost },
     };
   }
 
-  #emit(drawn: DrawnTokens): void {
+  /** Returns how many drafts became output. */
+  #emit(drawn: DrawnTokens): number {
     const { sequence } = drawn;
     const output = this.#requests.get(sequence.request.id);
     this.#marks.settle(sequence.request.id);
     const delta = output?.push(drawn) ?? null;
-    if (output === undefined || delta === null) return;
+    if (output === undefined || delta === null) return 0;
     this.#deltas.push(delta);
-    if (delta.finish === null) return;
+    if (delta.finish !== null) this.#finish(output, sequence);
+    return acceptedDrafts(drawn, delta);
+  }
+
+  #finish(output: RequestOutput, sequence: Sequence): void {
     this.#scheduler.finish(sequence);
     if (output.open.size > 0) return;
     this.#requests.delete(output.request.id);
@@ -239,10 +245,12 @@ function logFailure(event: string, error: string): void {
   process.stderr.write(`${JSON.stringify({ event, error })}\n`);
 }
 
-function countRows(
-  { rows, tokens }: StepPlan,
-  drawn: readonly DrawnTokens[],
-): Omit<StepStats, 'scheduleMs' | 'runMs' | 'sampleMs' | 'commitMs' | 'preemptions' | 'cost'> {
+type RowCounts = Pick<
+  StepStats,
+  'tokens' | 'rows' | 'decodeRows' | 'prefillTokens' | 'promptsLeft' | 'drafts' | 'draftedTokens'
+>;
+
+function countRows({ rows, tokens }: StepPlan): RowCounts {
   let [decodeRows, prefillTokens, drafts, draftedTokens] = [0, 0, 0, 0];
   let promptsLeft = false;
   for (const { ids, draws } of rows) {
@@ -252,7 +260,5 @@ function countRows(
     if (draws > 1) drafts++;
     if (draws > 1) draftedTokens += draws - 1;
   }
-  let acceptedTokens = 0;
-  for (const each of drawn) acceptedTokens += each.tokens.length - 1;
-  return { tokens, rows: rows.length, decodeRows, prefillTokens, promptsLeft, drafts, draftedTokens, acceptedTokens };
+  return { tokens, rows: rows.length, decodeRows, prefillTokens, promptsLeft, drafts, draftedTokens };
 }

@@ -14,6 +14,7 @@ export class RequestOutput {
   readonly #addedAt = performance.now();
   #scheduledAt: number | null = null;
   #firstTokenAt: number | null = null;
+  #acceptedTokens = 0;
 
   constructor(request: EngineRequest, sequences: readonly Sequence[], tokenBytes: TokenBytes) {
     this.request = request;
@@ -29,13 +30,12 @@ export class RequestOutput {
   }
 
   get usage(): Usage {
-    const usage = { completionTokens: 0, reasoningTokens: 0, draftedTokens: 0, acceptedTokens: 0 };
+    const usage = { completionTokens: 0, reasoningTokens: 0, draftedTokens: 0, acceptedTokens: this.#acceptedTokens };
     let cachedTokens = 0;
     for (const [sequence, stream] of this.#streams) {
       usage.completionTokens += stream.outputTokens;
       usage.reasoningTokens += stream.reasoningTokens;
       usage.draftedTokens += sequence.draftedTokens;
-      usage.acceptedTokens += sequence.acceptedTokens;
       // The prompt counts once: further choices find it because the first has just computed it.
       if (sequence.choice === 0) cachedTokens = sequence.cachedTokens;
     }
@@ -54,12 +54,19 @@ export class RequestOutput {
   }
 
   /** Output of one choice; with a finish reason it was its last, and what was drawn after it is thrown away. */
-  push({ sequence, tokens, logprobs }: DrawnTokens): ChoiceDelta | null {
+  push(drawn: DrawnTokens): ChoiceDelta | null {
+    const { sequence, tokens, logprobs } = drawn;
     const stream = this.#streams.get(sequence);
     if (stream === undefined || !this.#open.has(sequence)) return null;
     this.#firstTokenAt ??= performance.now();
     const delta = stream.push(tokens, logprobs);
+    this.#acceptedTokens += acceptedDrafts(drawn, delta);
     if (delta.finish !== null) this.#open.delete(sequence);
     return delta;
   }
+}
+
+/** Drafts that became output: of what a row draws all but the last token was drafted. */
+export function acceptedDrafts({ tokens }: DrawnTokens, { ids }: ChoiceDelta): number {
+  return Math.min(ids.length, tokens.length - 1);
 }

@@ -40,7 +40,6 @@ export class Sequence {
   /** Prompt tokens that the first admission found in the prefix cache. */
   cachedTokens = 0;
   draftedTokens = 0;
-  acceptedTokens = 0;
   readonly #seed: readonly [number, number] | null;
   readonly #rules: LogitsRules | null;
   readonly #history: TokenHistory;
@@ -151,10 +150,7 @@ export class Sequence {
     } else {
       this.lateRows--;
     }
-    if (row.draws > 1) {
-      this.draftedTokens += row.draws - 1;
-      this.acceptedTokens += made - 1;
-    }
+    if (row.draws > 1) this.draftedTokens += row.draws - 1;
     for (let i = 0; i < made; i++) this.#append(drawn[i] ?? 0);
     return made;
   }

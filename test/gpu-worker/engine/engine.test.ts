@@ -239,6 +239,26 @@ describe.each(RUNNERS)('with KV in $kind and $depth plan(s) in flight', (shape) 
     }
   });
 
+  test('drafts that hold but come after the end of a choice are not accepted', () => {
+    // A loop of 16 tokens, three times.
+    const promptIds = hashContinuation([0], 600, 1).slice(-48);
+    const output = hashContinuation(promptIds, 16, 1);
+    for (const length of range(7).map((i) => i + 2)) {
+      const world = new EngineWorld(new HashRunner({ ...shape, slots: 4, context: 1 }));
+      const params = { stopTokenIds: output.slice(length - 1, length) };
+      world.engine.add(engineRequest('a', { promptIds, speculation: 'n-gram', params }));
+      world.runDry();
+      const { ids, ends } = world.of('a');
+      expect(ids).toEqual(output.slice(0, length));
+      // The first token comes of the prompt; then each row verifies five drafts and draws a token of the model's own.
+      const accepted = length < 8 ? Math.min(length - 1, 5) : 6;
+      expect(ends).toMatchObject([{ usage: { acceptedTokens: shape.depth === 1 ? accepted : 0 } }]);
+      expect(world.steps.reduce((sum, { acceptedTokens }) => sum + acceptedTokens, 0)).toBe(
+        ends[0]?.usage.acceptedTokens,
+      );
+    }
+  });
+
   test('tenants share the batch: one with a long queue does not hold up another', () => {
     const world = new EngineWorld(new HashRunner({ ...shape, slots: 2 }));
     for (const i of range(30)) world.engine.add(engineRequest(`heavy${i}`, { promptIds: [i + 1, 2], tenant: 'heavy' }));
