@@ -1,8 +1,9 @@
 /** A Hugging Face folder's config.json and generation_config.json as a checked ModelConfig. Knows no tensors. */
 import * as v from 'valibot';
+import { checkJson } from './checked-json.ts';
 import { FAMILIES, findFamily } from './families/family.ts';
 import type { Family } from './families/family.ts';
-import { ModelFolderError, readJson, refusal } from './folder.ts';
+import { readJson, refusal } from './folder.ts';
 import { maxPositionsOf, readRopes, ropeSchema } from './rope-config.ts';
 import type { Rope } from './rope-config.ts';
 
@@ -101,12 +102,12 @@ export function readModelConfig(folder: string): ModelConfig {
 
 /** The two files' parsed contents; `generation` undefined when the folder has none. */
 export function parseModelConfig(config: unknown, generation: unknown): ModelConfig {
-  const kind = check('config.json', kindSchema, config);
+  const kind = checkJson('config.json', kindSchema, config);
   if (kind.quantization_config) refuseQuantized(kind.quantization_config.quant_method);
   const family = findFamily(kind.model_type);
   if (family === undefined)
     throw refusal('model_type', kind.model_type, `supported: ${FAMILIES.map(({ name }) => name).join(', ')}`);
-  const hf = check('config.json', configSchema, { ...family.defaults, ...fieldsOf(kind, family) });
+  const hf = checkJson('config.json', configSchema, { ...family.defaults, ...fieldsOf(kind, family) });
   const kvHeads = hf.num_key_value_heads ?? hf.num_attention_heads;
   if (hf.num_attention_heads % kvHeads !== 0)
     throw refusal('num_key_value_heads', kvHeads, `it must divide num_attention_heads = ${hf.num_attention_heads}`);
@@ -118,7 +119,7 @@ export function parseModelConfig(config: unknown, generation: unknown): ModelCon
   const ropes = readRopes(hf, headDim, family.name);
   const maxPositions = maxPositionsOf(hf, ropes.full);
   const generated =
-    generation === undefined ? undefined : check('generation_config.json', generationSchema, generation);
+    generation === undefined ? undefined : checkJson('generation_config.json', generationSchema, generation);
   return {
     family,
     vocabSize: hf.vocab_size,
@@ -201,11 +202,4 @@ function isSliding(hf: HuggingFaceConfig, { slidingLayers }: Family, layer: numb
   if (typeof hf.max_window_layers !== 'number')
     throw refusal('use_sliding_window', true, 'layer_types must name the layers it is for');
   return layer >= hf.max_window_layers;
-}
-
-function check<const S extends v.GenericSchema>(file: string, schema: S, value: unknown): v.InferOutput<S> {
-  const result = v.safeParse(schema, value);
-  if (result.success) return result.output;
-  const issue = result.issues[0];
-  throw new ModelFolderError(`${file}: ${v.getDotPath(issue) ?? 'document'}: ${issue.message}`);
 }

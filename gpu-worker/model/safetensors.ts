@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import { closeSync, existsSync, readdirSync } from 'node:fs';
 import * as v from 'valibot';
+import { checkJson, dictionary } from './checked-json.ts';
 import { ModelFolderError, parseModelJson, readModelText, requireModelFile } from './folder.ts';
 import { floatReader, isFloatFormat, WIDTHS } from './float-formats.ts';
 import type { FloatFormat } from './float-formats.ts';
@@ -18,7 +19,8 @@ const IDENTITY_BYTES = 16_384;
 
 const HALF_TYPES: Readonly<Record<FloatFormat, HalfType | null>> = { F32: null, F16: 'float16', BF16: 'bfloat16' };
 
-const indexSchema = v.object({ weight_map: v.record(v.string(), v.string()) });
+const isText = (value: unknown): value is string => typeof value === 'string';
+const indexSchema = v.object({ weight_map: dictionary(isText, 'must be an object from tensors to files') });
 
 interface StoredTensor extends TensorEntry {
   readonly memory: Memory;
@@ -57,9 +59,8 @@ export function openSafetensors(folder: string): WeightSource {
 export function safetensorsFiles(folder: string): readonly string[] {
   const text = readModelText(folder, INDEX, MAX_INDEX_BYTES);
   if (text !== undefined) {
-    const parsed = v.safeParse(indexSchema, parseModelJson(INDEX, text));
-    if (!parsed.success) throw new ModelFolderError(`${INDEX}: weight_map missing or malformed`);
-    const files = [...new Set(Object.values(parsed.output.weight_map))];
+    const { weight_map: places } = checkJson(INDEX, indexSchema, parseModelJson(INDEX, text));
+    const files = [...new Set(Object.values(places))];
     if (files.length > MAX_FILES)
       throw new ModelFolderError(`${INDEX} names ${files.length} files, at most ${MAX_FILES} are accepted`);
     return files;

@@ -1,18 +1,5 @@
 /** Token ids → text, one token at a time, never splitting a UTF-8 character. Knows byte-level and SentencePiece BPE; nothing of stops. */
-import * as v from 'valibot';
-import { readTokenizerJson } from '../model/folder.ts';
-
-const tokenizerSchema = v.object({
-  model: v.object({ vocab: v.record(v.string(), v.number()) }),
-  added_tokens: v.optional(
-    v.array(v.object({ id: v.number(), content: v.string(), special: v.optional(v.boolean()) })),
-    [],
-  ),
-  decoder: v.nullish(
-    v.looseObject({ type: v.string(), decoders: v.optional(v.array(v.looseObject({ type: v.string() })), []) }),
-  ),
-});
-type Decoder = v.InferOutput<typeof tokenizerSchema>['decoder'];
+import { readTokenizerFile, type TokenizerFile } from './tokenizer-file.ts';
 
 /** Bytes of every token id. Special tokens are empty: they never show in text. */
 export class TokenBytes {
@@ -24,7 +11,7 @@ export class TokenBytes {
 
   /** Reads `tokenizer.json` of a model folder. Throws when its decoder is neither byte-level nor SentencePiece's. */
   static fromFolder(folder: string): TokenBytes {
-    const { model, added_tokens: added, decoder } = v.parse(tokenizerSchema, readTokenizerJson(folder));
+    const { model, added_tokens: added, decoder } = readTokenizerFile(folder);
     const spelling = spellingOf(decoder);
     const bytes: Uint8Array[] = [];
     for (const [token, id] of Object.entries(model.vocab)) bytes[id] = spelling(token);
@@ -43,12 +30,12 @@ export class TokenBytes {
 const EMPTY = new Uint8Array();
 
 /** How the vocabulary writes bytes: token → its bytes. */
-function spellingOf(decoder: Decoder): (token: string) => Uint8Array {
+function spellingOf(decoder: TokenizerFile['decoder']): (token: string) => Uint8Array {
   if (decoder?.type === 'ByteLevel') {
     const byteOf = new Map(byteLevelAlphabet().map((char, byte) => [char, byte]));
     return (token) => Uint8Array.from(token, (char) => byteOf.get(char) ?? 0x3f);
   }
-  if (decoder?.decoders.some(({ type }) => type === 'ByteFallback')) return sentencePieceBytes;
+  if (decoder?.decoders?.some(({ type }) => type === 'ByteFallback')) return sentencePieceBytes;
   throw new Error(
     `tokenizer.json: decoder ${decoder?.type ?? 'null'} is not supported; ByteLevel and sequences with ByteFallback are`,
   );

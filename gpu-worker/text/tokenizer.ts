@@ -1,13 +1,6 @@
 /** Text → token ids of a model folder's tokenizer.json. Knows which strings are control tokens, nothing of chats. */
 import { Tokenizer as HubTokenizer } from '@huggingface/tokenizers';
-import * as v from 'valibot';
-import { readTokenizerJson } from '../model/folder.ts';
-
-const fileSchema = v.looseObject({
-  model: v.looseObject({ vocab: v.record(v.string(), v.number()) }),
-  decoder: v.nullish(v.looseObject({ type: v.string() })),
-  added_tokens: v.optional(v.array(v.looseObject({ content: v.string(), special: v.optional(v.boolean()) })), []),
-});
+import { readTokenizerFile } from './tokenizer-file.ts';
 
 export class Tokenizer {
   /** Strings that the model reads as control tokens, longest first. */
@@ -20,7 +13,7 @@ export class Tokenizer {
 
   /** Throws when the folder has no tokenizer.json or it is not one. */
   constructor(folder: string) {
-    const file = v.parse(fileSchema, readTokenizerJson(folder));
+    const file = readTokenizerFile(folder);
     const config = { clean_up_tokenization_spaces: false };
     const special = file.added_tokens.filter((token) => token.special === true);
     this.controlTokens = special.map(({ content }) => content).toSorted((a, b) => b.length - a.length);

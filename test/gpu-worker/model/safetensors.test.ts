@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { openSafetensors } from '../../../gpu-worker/model/safetensors.ts';
+import { openSafetensors, safetensorsFiles } from '../../../gpu-worker/model/safetensors.ts';
 
 let folder: string;
 beforeEach(() => (folder = mkdtempSync(join(tmpdir(), 'safetensors-'))));
@@ -63,6 +63,17 @@ describe('files', () => {
     expect(() => openSafetensors(folder)).toThrow('files must lie in the model folder itself');
     writeFileSync(index, JSON.stringify({ weight_map: { a: 'three.safetensors' } }));
     expect(() => openSafetensors(folder)).toThrow('three.safetensors is not in');
+  });
+
+  test('an index counts tensors of any name; a place that is none is refused by field', () => {
+    const index = join(folder, 'model.safetensors.index.json');
+    writeFileSync(
+      index,
+      JSON.stringify({ weight_map: { constructor: 'one.safetensors', prototype: 'two.safetensors' } }),
+    );
+    expect(safetensorsFiles(folder)).toEqual(['one.safetensors', 'two.safetensors']);
+    writeFileSync(index, JSON.stringify({ weight_map: { a: 1 } }));
+    expect(() => openSafetensors(folder)).toThrow('model.safetensors.index.json: weight_map: must be an object from');
   });
 
   test('identity follows the weights', () => {
