@@ -4,6 +4,7 @@ import { MAX_BLOCKS } from './block-hash.ts';
 import { MillraceError, isErrorCode, type ErrorCode } from './errors.ts';
 import { samplingParamsSchema } from './sampling.ts';
 import { SUBJECT_TOKEN } from './subjects.ts';
+import { templateValuesSchema } from './template-values.ts';
 
 export const PROTOCOL_VERSION = 1;
 
@@ -20,7 +21,6 @@ const subjectToken = v.pipe(v.string(), v.regex(SUBJECT_TOKEN));
 const count = v.pipe(v.number(), v.integer(), v.minValue(0));
 const millis = v.pipe(v.number(), v.finite());
 const errorCode = v.custom<ErrorCode>((value) => typeof value === 'string' && isErrorCode(value));
-const templateValue = v.union([v.boolean(), millis, v.pipe(v.string(), v.maxLength(1024))]);
 const tokenIds = v.array(v.pipe(v.number(), v.integer(), v.minValue(0)));
 
 /** `user`, `assistant`, `system`; the edge folds `developer` into `system` and content parts into one text. */
@@ -71,7 +71,7 @@ export const submitSchema = v.object({
   /** UTF-16 units of the first message that are a registered prompt: their KV is evicted last. */
   pinnedUnits: v.optional(count),
   /** Values for the chat template beside the messages, e.g. `enable_thinking` (vLLM's chat_template_kwargs). */
-  templateValues: v.optional(v.record(v.pipe(v.string(), v.maxLength(64)), templateValue), {}),
+  templateValues: v.optional(templateValuesSchema, {}),
   /** Absolute, Unix milliseconds; checked at dequeue, before prefill and at each step. */
   deadlineMs: millis,
   /** Higher runs first; 0 is normal. */
