@@ -148,7 +148,7 @@ class Compressor {
     if (this.#repeats.addIfNew(units, codes)) return { sent: units, references: 0 };
     const shortened = readText(joinUnits(units));
     const { flags } = ownWords(shortened.units);
-    const replaced = this.#repeats.replace(shortened, (i) => flags[i] === true);
+    const replaced = this.#repeats.replaceEqual(shortened, (i) => flags[i] === true);
     this.#repeats.commit(replaced);
     return { sent: replaced.units, references: replaced.references };
   }

@@ -25,6 +25,15 @@ export interface Replaced {
   readonly sources: ReadonlySet<number>;
 }
 
+/** Where runs may be. */
+interface Search {
+  readonly units: readonly Unit[];
+  readonly isFree: (unit: number) => boolean;
+  /** Of a line above: it will be sent as it is known. */
+  readonly isCertain: (line: number) => boolean;
+  readonly cuts: ReadonlyMap<number, Cut>;
+}
+
 /** Units that equal lines above. */
 interface Run {
   /** The first of these lines. */
@@ -68,8 +77,30 @@ export class RepeatIndex {
     return true;
   }
 
-  /** Runs of whole lines that stand above already become references; `isFixed` units stay. Takes the result in. */
-  replace({ units, codes }: ReadText, isFixed: (index: number) => boolean): Replaced {
+  /**
+   * Runs of whole lines that stand above already, or did before these were shortened, become references; `isFixed` units
+   * stay. Takes the result in.
+   */
+  replace(read: ReadText, isFixed: (index: number) => boolean): Replaced {
+    return this.#replace(read, isFixed, this.#cuts);
+  }
+
+  /** As `replace`, of lines above as they stand alone. */
+  replaceEqual(read: ReadText, isFixed: (index: number) => boolean): Replaced {
+    return this.#replace(read, isFixed, NO_CUTS);
+  }
+
+  /** What `replace` took in stays. */
+  commit({ units }: Pick<Replaced, 'units'>): void {
+    this.#settle(units);
+  }
+
+  /** As before `replace`. */
+  rollBack(): void {
+    this.#lines.rollBack();
+  }
+
+  #replace({ units, codes }: ReadText, isFixed: (index: number) => boolean, cuts: Search['cuts']): Replaced {
     const written: Written[] = [];
     const origins: number[] = [];
     /** Index in `written` of each line of this message. */
@@ -77,10 +108,12 @@ export class RepeatIndex {
     const sources = new Set<number>();
     let references = 0;
     const isFree = (i: number) => units[i] !== undefined && isReplaceable(units[i]) && !isFixed(i);
+    const isCertain = (line: number) => written[unitOfLine[line - this.#lines.start] ?? -1]?.kind !== 'rest';
+    const search = { units, isFree, isCertain, cuts };
     for (let i = 0; i < units.length;) {
       const unit = units[i];
       if (unit === undefined) break;
-      const run = unit.quote === NO_QUOTE ? null : this.#longestRun(units, i, isFree);
+      const run = unit.quote === NO_QUOTE ? null : this.#longestRun(i, search);
       const first = written.length;
       if (run === null) {
         this.#lines.addUnit(unit, codes);
@@ -100,16 +133,6 @@ export class RepeatIndex {
       i += run?.unitCount ?? 1;
     }
     return { units: written, origins, references, sources };
-  }
-
-  /** What `replace` took in stays. */
-  commit({ units }: Pick<Replaced, 'units'>): void {
-    this.#settle(units);
-  }
-
-  /** As before `replace`. */
-  rollBack(): void {
-    this.#lines.rollBack();
   }
 
   #takeIn(units: readonly Written[], codes: Uint16Array): void {
@@ -150,15 +173,16 @@ export class RepeatIndex {
   }
 
   /** Units from `i` on that equal lines above, from the first line with that quote on; null where that saves too little. */
-  #longestRun(units: readonly Unit[], i: number, isFree: (index: number) => boolean): Run | null {
-    const at = this.#beginOf(units[i]);
+  #longestRun(i: number, { units, isFree, isCertain, cuts: known }: Search): Run | null {
+    const at = this.#beginOf(units[i], known);
     if (at === null || !isFree(i)) return null;
     const cuts: (readonly [Cut, number])[] = [];
     let [lineCount, unitCount, chars, kept] = [0, 0, 0, 0];
     let unit = i;
-    for (let line = at; line < this.#lines.size; line++) {
-      const cut = this.#cuts.get(line);
-      const originals = cut?.originals ?? [this.#lines.lineAt(line)];
+    for (let line = at; line < this.#lines.size && isCertain(line); line++) {
+      const sent = this.#lines.lineAt(line);
+      const cut = units[unit]?.text === sent ? undefined : known.get(line);
+      const originals = cut?.originals ?? [sent];
       if (!originals.every((original, k) => isFree(unit + k) && units[unit + k]?.text === original)) break;
       if (cut !== undefined) cuts.push([cut, unit]);
       unit += originals.length;
@@ -172,12 +196,12 @@ export class RepeatIndex {
   }
 
   /** The line that was sent for this one, if it can be told from all others. */
-  #beginOf(unit: Unit | undefined): number | null {
+  #beginOf(unit: Unit | undefined, cuts: Search['cuts']): number | null {
     const { text, quote } = unit ?? { text: '', quote: NO_QUOTE };
     const same = this.#lines.first(quote);
-    if (same !== null && !this.#cuts.has(same) && this.#lines.lineAt(same) === text) return same;
+    if (same !== null && this.#lines.lineAt(same) === text) return same;
     const shortened = this.#cutFrom.get(quote);
-    if (shortened === undefined || this.#cuts.get(shortened)?.originals[0] !== text) return null;
+    if (shortened === undefined || cuts.get(shortened)?.originals[0] !== text) return null;
     return this.#lines.first(quoteHashOf(this.#lines.lineAt(shortened) ?? '')) === shortened ? shortened : null;
   }
 
@@ -189,6 +213,8 @@ export class RepeatIndex {
     return { kind: 'reference', text, alone };
   }
 }
+
+const NO_CUTS: Search['cuts'] = new Map();
 
 /** Code and tables stay: whoever works on them needs them whole where they stand. */
 function isReplaceable({ kind, text }: Unit): boolean {
