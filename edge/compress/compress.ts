@@ -2,6 +2,7 @@
 import type { ChatMessage } from '../../shared/protocol.ts';
 import { utf8Bytes } from './codes.ts';
 import { ownWords } from './own-words.ts';
+import { quoteHashOf } from './quotes.ts';
 import { holdsReference, RepeatIndex } from './repeats.ts';
 import { holdsGap } from './gaps.ts';
 import { affordable } from './rests.ts';
@@ -108,7 +109,7 @@ class Compressor {
     const { references } = replaced;
     const isWanted = this.#options.mode === 'lossy' && isUser && !holdsGap(content);
     const asked = isWanted ? (question ?? this.#lastQuestion()) : null;
-    const shortened =
+    const shorter =
       asked === null
         ? null
         : shorten(replaced.units, read.codes, {
@@ -117,6 +118,7 @@ class Compressor {
             allowance: this.#gained,
             isFixed: (i) => flags[replaced.origins[i] ?? i] === true || replaced.sources.has(i),
           });
+    const shortened = shorter === null || isMistakable(shorter.units, replaced.named) ? null : shorter;
     if (shortened === null && references === 0) {
       this.#repeats.commit(replaced);
       return { units, sent: units, references, shortened };
@@ -152,6 +154,12 @@ class Compressor {
     this.#repeats.commit(replaced);
     return { sent: replaced.units, references: replaced.references };
   }
+}
+
+/** A line may begin and end like one that a reference names only since it is shortened: then none is. */
+function isMistakable(units: readonly Written[], named: ReadonlySet<number>): boolean {
+  if (named.size === 0) return false;
+  return units.some(({ kind, text }) => (kind === 'cut' || kind === 'rest') && named.has(quoteHashOf(text)));
 }
 
 const NOTHING_OWN = { flags: [], question: null };

@@ -23,6 +23,8 @@ export interface Replaced {
   readonly references: number;
   /** Indices of `units` that references of this message point at: they must stay whole. */
   readonly sources: ReadonlySet<number>;
+  /** Hashes of the quotes that these references name: no other line above them may come to have one. */
+  readonly named: ReadonlySet<number>;
 }
 
 /** Where runs may be. */
@@ -106,6 +108,7 @@ export class RepeatIndex {
     /** Index in `written` of each line of this message. */
     const unitOfLine: number[] = [];
     const sources = new Set<number>();
+    const named = new Set<number>();
     let references = 0;
     const isFree = (i: number) => units[i] !== undefined && isReplaceable(units[i]) && !isFixed(i);
     const isCertain = (line: number) => written[unitOfLine[line - this.#lines.start] ?? -1]?.kind !== 'rest';
@@ -123,6 +126,7 @@ export class RepeatIndex {
           const source = unitOfLine[run.at + k - this.#lines.start];
           if (source !== undefined) sources.add(source);
         }
+        named.add(quoteHashOf(this.#lines.lineAt(run.at) ?? ''));
         written.push(this.#referenceTo(run));
         for (const [cut, unitOfCut] of run.cuts) written.push(...restsOf(cut, units, unitOfCut));
         for (let k = first; k < written.length; k++) this.#lines.addLine(written[k]?.text ?? '');
@@ -132,7 +136,7 @@ export class RepeatIndex {
       while (unitOfLine.length < this.#lines.size - this.#lines.start) unitOfLine.push(written.length - 1);
       i += run?.unitCount ?? 1;
     }
-    return { units: written, origins, references, sources };
+    return { units: written, origins, references, sources, named };
   }
 
   #takeIn(units: readonly Written[], codes: Uint16Array): void {

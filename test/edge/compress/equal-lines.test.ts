@@ -1,4 +1,4 @@
-/** Lines of a conversation that are equal, or that come to be by shortening. */
+/** Lines of a conversation that are equal, that come to be by shortening, or that come to look so. */
 import { expect, test } from 'vitest';
 import { compressMessages } from '../../../edge/compress/compress.ts';
 import type { ChatMessage } from '../../../shared/protocol.ts';
@@ -11,6 +11,7 @@ const BOATS = 'Boats passed under the bridge in the evening light.';
 const BREAD = 'Bread was sold in the yard on market mornings.';
 const PAINTERS = 'Many painters have shown the building in their work.';
 const WHEEL = 'People came from far away to see the great wheel.';
+const FIRE = 'In 1712 it burned down in the night.';
 /** Stays, since it holds numbers. */
 const LONG = `In 1712, when ${VALLEY.slice(0, -1)} no more, Clara Voss, 80 years old, founded it again with her daughter.`;
 const QUESTION = 'Who founded the mill?';
@@ -56,4 +57,12 @@ test('no reference names what a reference before it leaves out: it may not be to
   expect(first).toContain(`${BOATS}\n…\n`);
   expect(second).toMatch(/^\[same text as above: .*\]\n\n/);
   expect(second.endsWith(left)).toBe(true);
+});
+
+test('a line that begins and ends like one that a reference below it names is not shortened', () => {
+  const line = [FOUNDER, BOATS, BREAD, PAINTERS, FIRE].join(' ');
+  const next = [VALLEY, WALLS, WHEEL].join(' ');
+  const system: ChatMessage = { role: 'system', content: `${line}\n${next}` };
+  const [, second = ''] = sentOf([system, user(line, '', line, next)], 0.5);
+  expect(second).toContain(`${line}\n\n[same text as above: the 2 lines from "It was founded`);
 });
