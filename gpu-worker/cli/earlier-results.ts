@@ -1,25 +1,27 @@
 /** What an output file of `millrace generate` has already. Reading changes nothing; `mendOutput` readies it to go on. */
 import { createHash } from 'node:crypto';
-import { existsSync, statSync } from 'node:fs';
-import { open, truncate } from 'node:fs/promises';
+import { createWriteStream, existsSync, statSync } from 'node:fs';
+import { open, realpath, rename, rm, truncate } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { pipeline } from 'node:stream/promises';
 import * as v from 'valibot';
+import { ERRORS, isErrorCode } from '../../shared/errors.ts';
 import type { GenerateConfig } from './generate-config.ts';
 import type { ItemHead } from './input-lines.ts';
 import { linesOf } from './lines.ts';
 import { ConfigError } from './settings.ts';
 
-/** Requests of a file by index, each with a hash of what it was asked. */
-export type Done = ReadonlyMap<number, number>;
-
 export interface EarlierResults {
-  readonly done: Done;
+  /** Requests by index, each with a hash of what it was asked. */
+  readonly hashes: ReadonlyMap<number, number>;
+  /** Those of them that failed through no fault of theirs: they run again. */
+  readonly failed: ReadonlySet<number>;
   /** Of the file, and of its whole lines: a last one that was cut off comes after them. */
   readonly size: number;
   readonly wholeBytes: number;
 }
 
-const NOTHING: EarlierResults = { done: new Map(), size: 0, wholeBytes: 0 };
+const NOTHING: EarlierResults = { hashes: new Map(), failed: new Set(), size: 0, wholeBytes: 0 };
 
 const lineSchema = v.pipe(
   v.looseObject({
@@ -33,6 +35,8 @@ const lineSchema = v.pipe(
   }),
   v.check(({ outputs, error }) => (outputs === undefined) !== (error === undefined)),
 );
+type ResultLine = v.InferOutput<typeof lineSchema>;
+
 /** How every line begins. */
 const LINE_START = '{"index":';
 
@@ -40,6 +44,11 @@ const LINE_START = '{"index":';
 export function echoHash({ id, custom_id, prompt, messages }: ItemHead['echo']): number {
   const text = JSON.stringify({ id, custom_id, prompt, messages });
   return createHash('sha256').update(text).digest().readUIntBE(0, 6);
+}
+
+/** It has a result, or an error that it would get again. */
+export function isDone({ hashes, failed }: EarlierResults, index: number): boolean {
+  return hashes.has(index) && !failed.has(index);
 }
 
 type Files = Pick<GenerateConfig, 'input' | 'output' | 'existing'>;
@@ -66,16 +75,28 @@ async function readResults(file: string): Promise<EarlierResults> {
   const notOurs = (line: number) =>
     new ConfigError(`${file}:${line} is not a result of millrace generate, so --resume cannot continue it`);
   const { size, wholeBytes, rest } = await ending(file);
-  const done = new Map<number, number>();
+  const hashes = new Map<number, number>();
+  const failed = new Set<number>();
   let lines = 0;
   for await (const { line, text } of linesOf(file, { bytes: wholeBytes })) {
     lines = line;
-    const parsed = v.safeParse(lineSchema, parseJson(text));
-    if (!parsed.success) throw notOurs(line);
-    done.set(parsed.output.index, echoHash(parsed.output));
+    const result = parseLine(text);
+    if (result === null) throw notOurs(line);
+    if (hasFailed(result)) failed.add(result.index);
+    hashes.set(result.index, echoHash(result));
   }
   if (!LINE_START.startsWith(rest)) throw notOurs(lines + 1);
-  return { done, size, wholeBytes };
+  return { hashes, failed, size, wholeBytes };
+}
+
+/** Null: it is no result. */
+function parseLine(text: string): ResultLine | null {
+  const parsed = v.safeParse(lineSchema, parseJson(text));
+  return parsed.success ? parsed.output : null;
+}
+
+function hasFailed({ error }: Pick<ResultLine, 'error'>): boolean {
+  return error !== undefined && isErrorCode(error.code) && ERRORS[error.code].blame === 'system';
 }
 
 function parseJson(text: string): unknown {
@@ -89,7 +110,7 @@ function parseJson(text: string): unknown {
 const CHUNK_BYTES = 64 * 1024;
 
 /** Where the whole lines of a file end, and how what follows begins. */
-async function ending(file: string): Promise<Omit<EarlierResults, 'done'> & { readonly rest: string }> {
+async function ending(file: string): Promise<Pick<EarlierResults, 'size' | 'wholeBytes'> & { readonly rest: string }> {
   const handle = await open(file);
   try {
     const { size } = await handle.stat();
@@ -109,9 +130,30 @@ async function ending(file: string): Promise<Omit<EarlierResults, 'done'> & { re
   }
 }
 
-/** Takes away a last line that was cut off. */
-export async function mendOutput(file: string, { size, wholeBytes }: EarlierResults): Promise<void> {
+/** Takes away a last line that was cut off, and the lines of requests that run again. */
+export async function mendOutput(file: string, { failed, size, wholeBytes }: EarlierResults): Promise<void> {
   if (size === 0) return;
   if (statSync(file).size !== size) throw new ConfigError(`--output is "${file}": it has changed since it was read`);
-  if (wholeBytes < size) await truncate(file, wholeBytes);
+  if (failed.size > 0) await replaceWithout(failed, file, wholeBytes);
+  else if (wholeBytes < size) await truncate(file, wholeBytes);
+}
+
+/** The file is whole at any moment: the old one, or the new one in its place. */
+async function replaceWithout(indexes: ReadonlySet<number>, file: string, bytes: number): Promise<void> {
+  const target = await realpath(file);
+  const temporary = `${target}.${process.pid}.tmp`;
+  async function* kept() {
+    for await (const { text } of linesOf(target, { bytes })) {
+      const result = parseLine(text);
+      if (result !== null && !indexes.has(result.index)) yield `${text}\n`;
+    }
+  }
+  try {
+    const { mode } = statSync(target);
+    await pipeline(kept, createWriteStream(temporary, { flags: 'wx', mode, flush: true }));
+    await rename(temporary, target);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw error;
+  }
 }

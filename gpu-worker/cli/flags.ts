@@ -213,7 +213,12 @@ export const BATCH_FLAGS = {
     kind: 'switch',
   },
   overwrite: { env: null, help: 'replace the output file', fallback: 'false', kind: 'switch' },
-  resume: { env: null, help: 'keep the results in the output file, run the rest', fallback: 'false', kind: 'switch' },
+  resume: {
+    env: null,
+    help: 'keep the results in the output file, run the rest, and again what failed by no fault of its own',
+    fallback: 'false',
+    kind: 'switch',
+  },
   'skip-bad-lines': {
     env: null,
     help: 'write bad lines to the output as errors; without it one stops the command before anything runs',

@@ -2,7 +2,7 @@
 import { basename } from 'node:path';
 import { ERRORS, type MillraceError } from '../../shared/errors.ts';
 import { LLM, type LLMRequest, type LoadProgress } from '../llm.ts';
-import { echoHash, readEarlier, type Done } from './earlier-results.ts';
+import { echoHash, isDone, readEarlier, type EarlierResults } from './earlier-results.ts';
 import { generateHelp, readGenerateConfig, type GenerateConfig } from './generate-config.ts';
 import { asJsonSpells, checkInput, readItems, type InputItem, type ItemHead } from './input-lines.ts';
 import { LineOrder } from './line-order.ts';
@@ -27,8 +27,7 @@ export async function generate(args: readonly string[]): Promise<number> {
   }
   checkInput(config.input);
   const earlier = await readEarlier(config);
-  const { done } = earlier;
-  const total = await countItems(config, done);
+  const total = await countItems(config, earlier);
   if (total === 0) {
     await (await OutputLines.open(config, earlier)).close();
     console.error('Nothing to do: no request is without a result.');
@@ -36,10 +35,10 @@ export async function generate(args: readonly string[]): Promise<number> {
   }
   const llm = await load(config);
   try {
-    if (!config.skipBadLines) await checkFit(llm, config, done);
+    if (!config.skipBadLines) await checkFit(llm, config, earlier);
     const output = await OutputLines.open(config, earlier);
     try {
-      return await new GenerateRun({ config, llm, output, done, total }).run();
+      return await new GenerateRun({ config, llm, output, earlier, total }).run();
     } finally {
       await output.close();
     }
@@ -49,32 +48,34 @@ export async function generate(args: readonly string[]): Promise<number> {
 }
 
 /** Requests still to run. Bad lines end the command here, before a model is loaded. */
-async function countItems(config: GenerateConfig, done: Done): Promise<number> {
+async function countItems(config: GenerateConfig, { hashes, failed }: EarlierResults): Promise<number> {
   const bad = new BadLines(config);
-  let [count, kept] = [0, 0];
+  let [count, found] = [0, 0];
   for await (const item of readItems(config)) {
     count++;
     if (item.type === 'bad' && !config.skipBadLines) bad.add(item, item.error);
-    const hash = done.get(item.index);
+    const hash = hashes.get(item.index);
     if (hash === undefined) continue;
     if (hash !== echoHash(item.echo)) {
       const message = `request ${item.index} of the output file is not request ${item.index} of the input`;
       throw new ConfigError(`--resume: ${message}; give the same input and --repeat, or another --output`);
     }
-    kept++;
+    found++;
   }
   bad.throwIfAny();
-  if (kept < done.size) throw new ConfigError('--resume: the output file has more requests than the input');
-  if (kept > 0) console.error(`Resuming: ${kept} of ${count} are done`);
+  if (found < hashes.size) throw new ConfigError('--resume: the output file has more requests than the input');
+  const kept = found - failed.size;
+  const again = failed.size === 0 ? '' : `; failed by no fault of theirs, so run again: ${failed.size}`;
+  if (found > 0) console.error(`Resuming: ${kept} of ${count} are done${again}`);
   return count - kept;
 }
 
 /** Prompts that the model cannot take end the command before anything runs. */
-async function checkFit(llm: LLM, config: GenerateConfig, done: Done): Promise<void> {
+async function checkFit(llm: LLM, config: GenerateConfig, earlier: EarlierResults): Promise<void> {
   const bad = new BadLines(config);
   for await (const item of readItems({ ...config, repeat: 1 })) {
     const first = item.index * config.repeat;
-    if (item.type !== 'request' || done.has(first + config.repeat - 1)) continue;
+    if (item.type !== 'request' || isDone(earlier, first + config.repeat - 1)) continue;
     const error = llm.refusal(item.request);
     if (error !== null) bad.add(item, asJsonSpells(error, item.echo));
   }
@@ -121,7 +122,7 @@ interface RunParts {
   readonly config: GenerateConfig;
   readonly llm: LLM;
   readonly output: OutputLines;
-  readonly done: Done;
+  readonly earlier: EarlierResults;
   /** Requests to run. */
   readonly total: number;
 }
@@ -173,22 +174,26 @@ class GenerateRun {
       progress.stop();
       await this.#order?.rest();
     }
-    if (this.#signal !== null) console.error(`Interrupted: what has ended is written${this.#resumable}`);
+    if (this.#signal !== null)
+      console.error(`Interrupted: what has ended is written${this.#resumable('runs the rest')}`);
     console.error(this.#tally.summary(performance.now() - begin));
+    if (this.#systemFailures > 0) {
+      console.error(`Failed by no fault of theirs: ${this.#systemFailures}${this.#resumable('runs them again')}`);
+    }
     if (this.#signal !== null) return this.#signal === 'SIGINT' ? 130 : 143;
     return this.#systemFailures > 0 ? 1 : 0;
   }
 
-  get #resumable(): string {
-    return this.#parts.config.output === null ? '' : '; --resume runs the rest';
+  #resumable(what: string): string {
+    return this.#parts.config.output === null ? '' : `; --resume ${what}`;
   }
 
   /** What is left of the input, read as the engine takes it; bad lines are answered on the way. */
   async *#requests(): AsyncGenerator<LLMRequest, void, undefined> {
-    const { config, done } = this.#parts;
+    const { config, earlier } = this.#parts;
     let [place, sent] = [0, 0];
     for await (const item of readItems(config)) {
-      if (done.has(item.index)) continue;
+      if (isDone(earlier, item.index)) continue;
       const running = { ...headOf(item), place: place++ };
       await this.#order?.room(running.place);
       if (item.type === 'bad') {

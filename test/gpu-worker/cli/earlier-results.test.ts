@@ -1,8 +1,19 @@
-import { linkSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  linkSync,
+  lstatSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
-import { echoHash, mendOutput, readEarlier } from '../../../gpu-worker/cli/earlier-results.ts';
+import { echoHash, isDone, mendOutput, readEarlier } from '../../../gpu-worker/cli/earlier-results.ts';
 import { OutputLines } from '../../../gpu-worker/cli/output-lines.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'millrace-earlier-'));
@@ -26,7 +37,7 @@ describe('resuming', () => {
     for (let cut = 0; cut <= third.length; cut++) {
       const file = fileOf(lines + third.slice(0, cut));
       const earlier = await resume(file);
-      expect([...earlier.done]).toEqual([
+      expect([...earlier.hashes]).toEqual([
         [0, echoHash({ prompt: 'a' })],
         [2, echoHash({ id: 'x' })],
       ]);
@@ -57,6 +68,29 @@ describe('resuming', () => {
       expect(readFileSync(file, 'utf8')).toBe(content);
     }
     await expect(resume(fileOf(`${lines}my note`))).rejects.toThrow(/:3 is not/);
+  });
+
+  test('requests that failed by no fault of theirs are not done: their lines go, in one step, all others stay', async () => {
+    const failed = (index: number, code: string) => `{"index":${index},"line":9,"error":{"code":"${code}"}}\n`;
+    const again = ['model_error', 'server_error', 'worker_lost', 'deadline_exceeded'].map((code, i) =>
+      failed(10 + i, code),
+    );
+    const stays = failed(20, 'context_length_exceeded') + failed(21, 'a_code_of_the_future');
+    const file = fileOf(`${again[0]}${lines}${again[1]}${stays}${again.slice(2).join('')}{"index":1,"pro`);
+    const link = join(folder, 'link.jsonl');
+    symlinkSync(file, link);
+    chmodSync(file, 0o600);
+    const earlier = await resume(link);
+    expect([...earlier.failed]).toEqual([10, 11, 12, 13]);
+    expect([0, 2, 10, 13, 20, 21, 1].map((index) => isDone(earlier, index))).toEqual([
+      ...[true, true, false, false, true, true],
+      false,
+    ]);
+    await mendOutput(link, earlier);
+    expect(readFileSync(file, 'utf8')).toBe(lines + stays);
+    expect([lstatSync(link).isSymbolicLink(), statSync(file).mode & 0o777]).toEqual([true, 0o600]);
+    expect(readdirSync(folder).filter((name) => name.endsWith('.tmp'))).toEqual([]);
+    expect((await resume(link)).failed.size).toBe(0);
   });
 
   test('reading changes nothing, and a file that has changed since is left alone', async () => {

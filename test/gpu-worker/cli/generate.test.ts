@@ -223,6 +223,24 @@ describe('generate', { timeout: 120_000 }, () => {
     expect(lines.map(({ index }) => index)).toEqual([0, 2, 1, 3]);
     expect(byIndex(lines).map(({ outputs }) => outputs)).toEqual(whole.map(({ outputs }) => outputs));
 
+    // What the model failed at runs again, what was refused does not.
+    const errorOf = (index: number, code: string) =>
+      JSON.stringify({ index, prompt: 'abcd'[index], line: index + 1, error: { message: 'x', code } });
+    writeFileSync(output, [text[0], errorOf(1, 'model_error'), errorOf(2, 'invalid_value'), text[3], ''].join('\n'));
+    const again = await generate(...args, '--resume');
+    expect([again.code, again.stderr]).toEqual([
+      0,
+      expect.stringMatching(
+        /^Resuming: 3 of 4 are done; failed by no fault of theirs, so run again: 1\n[^]*requests +1 in/,
+      ),
+    ]);
+    expect(linesOf(output).map(({ index, error }) => [index, error?.code])).toEqual([
+      [0, undefined],
+      [2, 'invalid_value'],
+      [3, undefined],
+      [1, undefined],
+    ]);
+
     writeFileSync(input, '"a"\n"else"\n"c"\n"d"\n');
     const other = await generate(...args, '--resume');
     expect([other.code, other.stderr]).toEqual([
