@@ -55,14 +55,27 @@ export class PromptEncoder {
 
   /** Throws a MillraceError that names `messages` or `prompt`. `values` reach the chat template. */
   encode(prompt: Prompt, values: TemplateValues = {}): Int32Array {
+    const ids = this.#idsOf(prompt, values);
+    const param = prompt.type === 'chat' ? 'messages' : 'prompt';
+    if (ids.length === 0)
+      throw new MillraceError('invalid_value', `\`${param}\` has no tokens: it must not be empty.`, { param });
+    const bad = ids.findIndex((id) => !(id >= 0 && id < this.#vocabSize));
+    if (bad < 0) return Int32Array.from(ids);
+    // Of a tokenizer that knows more tokens than the model; in a step it would fail all its sequences.
+    const place = prompt.type === 'tokens' ? `${param}[${bad}]` : param;
+    const what = prompt.type === 'tokens' ? 'is' : `holds ${this.#tokenizer.tokenOf(ids[bad] ?? 0)}, token`;
+    const message = `\`${place}\` ${what} ${ids[bad]}, but the model has token ids 0 to ${this.#vocabSize - 1}.`;
+    throw new MillraceError('invalid_value', message, { param: place });
+  }
+
+  #idsOf(prompt: Prompt, values: TemplateValues): readonly number[] {
     switch (prompt.type) {
       case 'chat':
-        return filled(this.#encodeChat(prompt.messages, values), 'messages');
+        return this.#encodeChat(prompt.messages, values);
       case 'text':
-        return filled(this.#tokenizer.encode(prompt.text, { begin: true }), 'prompt');
+        return this.#tokenizer.encode(prompt.text, { begin: true });
       case 'tokens':
-        this.#checkRange(prompt.ids);
-        return filled(prompt.ids, 'prompt');
+        return prompt.ids;
     }
   }
 
@@ -91,18 +104,6 @@ export class PromptEncoder {
           : this.#tokenizer.encodePlain(taken[Number(part)] ?? ''),
       );
   }
-
-  #checkRange(ids: readonly number[]): void {
-    const bad = ids.findIndex((id) => id >= this.#vocabSize);
-    if (bad < 0) return;
-    const message = `\`prompt[${bad}]\` is ${ids[bad]}, but the model has token ids 0 to ${this.#vocabSize - 1}.`;
-    throw new MillraceError('invalid_value', message, { param: `prompt[${bad}]` });
-  }
-}
-
-function filled(ids: readonly number[], param: 'messages' | 'prompt'): Int32Array {
-  if (ids.length > 0) return Int32Array.from(ids);
-  throw new MillraceError('invalid_value', `\`${param}\` has no tokens: it must not be empty.`, { param });
 }
 
 function escape(text: string): string {

@@ -37,4 +37,8 @@ export class Tokenizer {
   encodePlain(text: string): number[] {
     return text === '' ? [] : this.#plain.encode(text, { add_special_tokens: false }).ids;
   }
+  /** As the vocabulary writes it. */
+  tokenOf(id: number): string | undefined {
+    return this.#whole.id_to_token(id);
+  }
 }
