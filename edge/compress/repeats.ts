@@ -31,9 +31,9 @@ export interface Replaced {
 interface Search {
   readonly units: readonly Unit[];
   readonly isFree: (unit: number) => boolean;
-  /** Of a line above: it will be sent as it is known. */
-  readonly isCertain: (line: number) => boolean;
   readonly cuts: ReadonlyMap<number, Cut>;
+  /** Lines of this message that may not be sent after all. */
+  readonly rests: ReadonlySet<number>;
 }
 
 /** Units that equal lines above. */
@@ -110,9 +110,9 @@ export class RepeatIndex {
     const sources = new Set<number>();
     const named = new Set<number>();
     let references = 0;
+    const rests = new Set<number>();
     const isFree = (i: number) => units[i] !== undefined && isReplaceable(units[i]) && !isFixed(i);
-    const isCertain = (line: number) => written[unitOfLine[line - this.#lines.start] ?? -1]?.kind !== 'rest';
-    const search = { units, isFree, isCertain, cuts };
+    const search = { units, isFree, cuts, rests };
     for (let i = 0; i < units.length;) {
       const unit = units[i];
       if (unit === undefined) break;
@@ -129,7 +129,11 @@ export class RepeatIndex {
         named.add(quoteHashOf(this.#lines.lineAt(run.at) ?? ''));
         written.push(this.#referenceTo(run));
         for (const [cut, unitOfCut] of run.cuts) written.push(...restsOf(cut, units, unitOfCut));
-        for (let k = first; k < written.length; k++) this.#lines.addLine(written[k]?.text ?? '');
+        this.#lines.addLine(written[first]?.text ?? '');
+        for (let k = first + 1; k < written.length; k++) {
+          rests.add(this.#lines.size);
+          this.#lines.addLine(written[k]?.text ?? '');
+        }
         references++;
       }
       while (origins.length < written.length) origins.push(i);
@@ -177,13 +181,13 @@ export class RepeatIndex {
   }
 
   /** Units from `i` on that equal lines above, from the first line with that quote on; null where that saves too little. */
-  #longestRun(i: number, { units, isFree, isCertain, cuts: known }: Search): Run | null {
+  #longestRun(i: number, { units, isFree, cuts: known, rests }: Search): Run | null {
     const at = this.#beginOf(units[i], known);
     if (at === null || !isFree(i)) return null;
     const cuts: (readonly [Cut, number])[] = [];
     let [lineCount, unitCount, chars, kept] = [0, 0, 0, 0];
     let unit = i;
-    for (let line = at; line < this.#lines.size && isCertain(line); line++) {
+    for (let line = at; line < this.#lines.size && !rests.has(line); line++) {
       const sent = this.#lines.lineAt(line);
       const cut = units[unit]?.text === sent ? undefined : known.get(line);
       const originals = cut?.originals ?? [sent];
