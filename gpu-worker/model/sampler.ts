@@ -5,6 +5,7 @@ import { drawKeyed, truncates } from '../sample/keyed.ts';
 import { drawKey } from '../sample/noise.ts';
 import { uniformFloat32, Xoshiro128 } from '../sample/random.ts';
 import type { RandomSource } from '../sample/random.ts';
+import { dividingTemperature } from '../sample/temperature.ts';
 import { RowSession } from './row-session.ts';
 import { Memory } from './runtime/memory.ts';
 import { bulkGraph, greedyGraph, keyedGraph, logprobsGraph, sumGraph } from './sampling-graphs.ts';
@@ -17,8 +18,6 @@ const TOP = 64;
 const TOP_LOGPROBS = 20;
 /** Logits that pass through the graphs at once: they stay in the core's cache from one graph to the next. */
 const CHUNK_LOGITS = 65_536;
-/** Colder rows are as good as greedy; logits divided by less could overflow float32. */
-const LEAST_TEMPERATURE = 1e-5;
 
 /** One row of logits to draw from. */
 export interface DrawTarget {
@@ -272,5 +271,5 @@ function asksLogprobs({ spec }: DrawTarget): boolean {
 
 /** Greedy rows pass through unread. */
 function softmaxTemperature({ temperature }: SampleSpec): number {
-  return temperature === 0 ? 1 : Math.max(temperature, LEAST_TEMPERATURE);
+  return temperature === 0 ? 1 : dividingTemperature(temperature);
 }

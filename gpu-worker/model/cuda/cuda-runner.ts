@@ -2,7 +2,6 @@
 import type { ModelRunner, RunnerInfo } from '../../engine/runner.ts';
 import type { PlanRow, SampleSpec, StepPlan, StepResult } from '../../engine/step-plan.ts';
 import { truncates } from '../../sample/keyed.ts';
-import { uniformFloat32 } from '../../sample/random.ts';
 import type { RandomSource } from '../../sample/random.ts';
 import { PlanError } from '../plan-check.ts';
 import type { Cuda } from '../runtime/cudart.ts';
@@ -10,6 +9,7 @@ import { bucketFor } from './buckets.ts';
 import type { Bucket, BucketLimits } from './buckets.ts';
 import type { DeviceDraw } from './device-draw.ts';
 import type { DrawKind } from './draw-graphs.ts';
+import { packDraws } from './draw-inputs.ts';
 import { ruledRows } from './device-rules.ts';
 import type { DeviceRules, StepRules } from './device-rules.ts';
 import type { GraphMemory } from './graph-memory.ts';
@@ -186,17 +186,7 @@ export class CudaRunner implements ModelRunner {
     const context = { blockSize: partLimits.blockSize, drawn: memory.sizes.maxDraws, previous };
     for (const { part, shape, layout } of parts) {
       packPart(rows, part, { words: slot.words, layout, shape, ...context });
-      let draw = 0;
-      for (const place of part.rows) {
-        const { draws = 0, sample = null } = rows[place] ?? {};
-        for (let i = 0; i < draws; i++, draw++) {
-          slot.floats[layout.temperature + draw] = sample?.temperature ?? 0;
-          slot.floats[layout.blockUniform + draw] = uniformFloat32(random);
-          slot.floats[layout.tokenUniform + draw] = uniformFloat32(random);
-        }
-      }
-      // Rows of a bucket that are not there draw from what lies there; nothing divides by 0.
-      slot.floats.fill(1, layout.temperature + draw, layout.temperature + shape.logits);
+      packDraws(rows, part, { floats: slot.floats, layout, shape, random });
     }
     return parts.at(-1)?.layout.end ?? 0;
   }

@@ -2,16 +2,20 @@
 import { readdirSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { readModelConfig } from '../../../../gpu-worker/model/config.ts';
+import type { PlanRow } from '../../../../gpu-worker/engine/step-plan.ts';
 import { drawGraph } from '../../../../gpu-worker/model/cuda/draw-graphs.ts';
+import { packDraws } from '../../../../gpu-worker/model/cuda/draw-inputs.ts';
 import { kvScaleShape } from '../../../../gpu-worker/model/cuda/kv-layout.ts';
 import { dimensionOrder } from '../../../../gpu-worker/model/cuda/head-order.ts';
 import { pagedGraph } from '../../../../gpu-worker/model/cuda/paged-graph.ts';
 import type { PagedWeights } from '../../../../gpu-worker/model/cuda/paged-graph.ts';
+import { layoutOf } from '../../../../gpu-worker/model/cuda/plan-inputs.ts';
 import { Memory } from '../../../../gpu-worker/model/runtime/memory.ts';
 import type { ElementType } from '../../../../gpu-worker/model/runtime/ort-api.ts';
 import { Session } from '../../../../gpu-worker/model/runtime/session.ts';
 import { WeightPlan } from '../../../../gpu-worker/model/weight-plan.ts';
-import { fixture } from '../plans.ts';
+import { Xoshiro128 } from '../../../../gpu-worker/sample/random.ts';
+import { fixture, GREEDY } from '../plans.ts';
 
 const MODELS = ['millrace-mini', 'tiny-llama', ...readdirSync(fixture('families')).map((name) => `families/${name}`)];
 
@@ -169,6 +173,49 @@ test.each(['sampled', 'mixed'] as const)('%s follows the softmax at the temperat
     const expected = (rows * weight) / total;
     if (expected > 40) expect(Math.abs((counts[id] ?? 0) - expected)).toBeLessThan(5 * Math.sqrt(expected));
   });
+});
+
+/** What the GPU is given for a part of decodes at these temperatures, with room for one row more. */
+function packedFor(temperatures: readonly number[]) {
+  const rows = temperatures.map((temperature, sequence): PlanRow => {
+    const sample = { ...GREEDY, temperature };
+    return { sequence, blocks: Int32Array.of(sequence), start: 0, ids: Int32Array.of(1), draws: 1, sample };
+  });
+  const part = { rows: [...rows.keys()], tokens: rows.length, draws: rows.length, width: 1, decode: true };
+  const shape = { tokens: rows.length + 1, sequences: rows.length + 1, width: 1, logits: rows.length + 1 };
+  const layout = layoutOf(shape, 0);
+  const floats = new Float32Array(layout.end).fill(NaN);
+  packDraws(
+    rows,
+    { ...part, longestRow: 1, longestTotal: 1 },
+    { floats, layout, shape, random: new Xoshiro128([1, 2, 3, 4]) },
+  );
+  const read = (at: number, count: number): number[] => [...floats.subarray(at, at + count)];
+  return {
+    temperature: read(layout.temperature, rows.length + 1),
+    block_uniform: read(layout.blockUniform, rows.length),
+    token_uniform: read(layout.tokenUniform, rows.length),
+  };
+}
+
+test('temperatures next to nothing draw the likeliest token, however far logits lie apart', () => {
+  // The last of them are no float32 above 0.
+  const cold = [1e-5, 1e-30, 1e-37, 1e-38, 1e-40, 1e-50, Number.MIN_VALUE];
+  const logits = peaked(cold.length).map((values) => values.map((value) => value * 50));
+  const likeliest = logits.map((values) => values.indexOf(150));
+  for (const kind of ['sampled', 'mixed'] as const) {
+    const { temperature, ...uniforms } = packedFor(cold);
+    const { tokens, checks } = draw(drawGraph(kind, VOCAB), logits, {
+      temperature: temperature.slice(0, -1),
+      ...uniforms,
+    });
+    expect(tokens).toEqual(likeliest);
+    expect(checks.every(Number.isFinite)).toBe(true);
+  }
+});
+
+test('greedy rows keep their 0, other temperatures are taken as they are, a row that is not there divides by 1', () => {
+  expect(packedFor([0, 0.5, 2]).temperature).toEqual([0, 0.5, 2, 1]);
 });
 
 const certain = { temperature: [1], block_uniform: [0.5], token_uniform: [0.5] };
