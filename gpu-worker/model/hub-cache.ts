@@ -1,5 +1,6 @@
 /** A repository in the hub's cache, laid out as huggingface_hub lays it out and shared with it. Asks no network. */
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { randomUUID } from 'node:crypto';
+import { existsSync, mkdirSync, readFileSync, readlinkSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { ModelFolderError } from './folder.ts';
 import { safetensorsFiles } from './safetensors.ts';
@@ -60,11 +61,14 @@ export class CachedRepository {
     return folder;
   }
 
-  /** Gives a file of the snapshot the content of a blob. */
+  /** Gives a file of the snapshot the content of a blob. Others who read the snapshot never find it missing. */
   link(commit: string, file: string, blob: string): void {
     const path = join(this.#snapshot(commit), file);
-    rmSync(path, { force: true });
-    symlinkSync(join('..', '..', 'blobs', blob), path);
+    const target = join('..', '..', 'blobs', blob);
+    if (linkTarget(path) === target) return;
+    const partial = partialOf(path);
+    symlinkSync(target, partial);
+    renameSync(partial, path);
   }
 
   /** Remembers the revision's commit for when there is no network. */
@@ -72,7 +76,7 @@ export class CachedRepository {
     if (this.revision === commit) return;
     const ref = this.#ref();
     mkdirSync(dirname(ref), { recursive: true });
-    const partial = `${ref}.${process.pid}.partial`;
+    const partial = partialOf(ref);
     writeFileSync(partial, commit);
     renameSync(partial, ref);
   }
@@ -93,6 +97,17 @@ function isComplete(folder: string): boolean {
   } catch (error) {
     if (error instanceof ModelFolderError) return false;
     throw error;
+  }
+}
+
+/** Of no other process, also of another container. */
+const partialOf = (path: string): string => `${path}.${randomUUID()}.partial`;
+
+function linkTarget(path: string): string | null {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return null;
   }
 }
 

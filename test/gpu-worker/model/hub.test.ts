@@ -8,6 +8,7 @@ import {
   readlinkSync,
   rmSync,
   statSync,
+  symlinkSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs';
@@ -94,6 +95,31 @@ describe('a model', () => {
     expect(second).not.toBe(first);
     expect(downloads().map((name) => name?.split(' ')[0])).toEqual(['generation_config.json']);
     expect(existsSync(join(first, MODEL)) && existsSync(join(second, MODEL))).toBe(true);
+  });
+
+  test('that is here is not touched: others may be reading it', async () => {
+    hub.put(ID, single());
+    const snapshot = await fetchIt();
+    utimesSync(snapshot, 0, 0);
+    expect(await fetchIt()).toBe(snapshot);
+    expect(statSync(snapshot).mtimeMs).toBe(0);
+  });
+
+  test('whose files are linked elsewhere is put right', async () => {
+    hub.put(ID, single());
+    const snapshot = await fetchIt();
+    const names = readdirSync(snapshot);
+    for (const [name, put] of [
+      ['config.json', (path: string) => symlinkSync('../../blobs/none', path)],
+      ['tokenizer.json', (path: string) => writeFileSync(path, '{}')],
+    ] as const) {
+      rmSync(join(snapshot, name));
+      put(join(snapshot, name));
+    }
+    await fetchIt();
+    expect(readdirSync(snapshot)).toEqual(names);
+    for (const name of names)
+      expect(readFileSync(join(snapshot, name))).toEqual(readFileSync(join(fixture('tiny-llama'), name)));
   });
 
   test('its progress counts bytes up to the total, what is cached among them', async () => {
