@@ -8,7 +8,7 @@ export interface DrawPoint {
   readonly drafts: Int32Array;
 }
 
-/** `logits` [V]. Touches the ids concerned and no others; ids beyond V are ignored. May leave nothing but −Infinity. */
+/** `logits` [V]. Touches the ids concerned and no others; ids that the model has not are ignored. May leave nothing but −Infinity. */
 export function applyRules(logits: Float32Array, rules: LogitsRules, { index, drafts }: DrawPoint): void {
   const drafted = countOf(drafts);
   if (rules.repetitionPenalty !== 1) penalizeRepetition(logits, rules, drafted);

@@ -97,7 +97,7 @@ function listOf(row: RuledRow, vocabSize: number): Listed | null {
   const penalized = repetitionPenalty !== 1 || frequencyPenalty !== 0 || presencePenalty !== 0;
   const biases = new Map(rules.bias.map(([id, bias]) => [id, Math.fround(bias)]));
   if (forbidden !== null && index < forbidden.untilIndex) for (const id of forbidden.ids) biases.set(id, -Infinity);
-  for (const id of biases.keys()) if (id >= vocabSize) biases.delete(id);
+  for (const id of biases.keys()) if (id < 0 || id >= vocabSize) biases.delete(id);
   const recent = new Map<number, number>();
   if (penalized) for (const id of since) recent.set(id, (recent.get(id) ?? 0) + 1);
   const seen = penalized ? history.ids.length : 0;

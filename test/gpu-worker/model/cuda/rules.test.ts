@@ -69,6 +69,8 @@ function changed(rows: readonly RuledRow[], before: readonly Float32Array[], tok
 }
 
 const ids = fc.integer({ min: 0, max: VOCAB - 1 });
+/** Also some that the model has not. */
+const anyId = fc.integer({ min: -5, max: VOCAB + 5 });
 const penalty = (off: number, min: number) =>
   fc.oneof(fc.constant(off), fc.double({ min, max: 2, noNaN: true, noDefaultInfinity: true }));
 const ruledRow = fc.record({
@@ -76,10 +78,8 @@ const ruledRow = fc.record({
     repetitionPenalty: penalty(1, 0.1),
     frequencyPenalty: penalty(0, -2),
     presencePenalty: penalty(0, -2),
-    bias: fc.array(fc.tuple(fc.nat(VOCAB + 5), fc.double({ min: -100, max: 100, noNaN: true })), { maxLength: 5 }),
-    forbidden: fc.option(
-      fc.record({ ids: fc.array(fc.nat(VOCAB + 5), { maxLength: 4 }), untilIndex: fc.nat({ max: 9 }) }),
-    ),
+    bias: fc.array(fc.tuple(anyId, fc.double({ min: -100, max: 100, noNaN: true })), { maxLength: 5 }),
+    forbidden: fc.option(fc.record({ ids: fc.array(anyId, { maxLength: 4 }), untilIndex: fc.nat({ max: 9 }) })),
   }),
   prompt: fc.oneof(fc.array(ids, { maxLength: 20 }), fc.array(ids, { minLength: 80, maxLength: 200 })),
   output: fc.array(fc.oneof(ids, fc.nat(3)), { maxLength: 40 }),
