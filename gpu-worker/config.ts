@@ -186,9 +186,9 @@ function orNull(value: number): number | null {
   return value === 0 ? null : value;
 }
 
-/** A hub model goes by its id, as in vLLM, and by its name alone. */
+/** A hub model goes by its id, as in vLLM, and by its name alone; a folder by its own name, also where it is `.`. */
 function usualNames(model: string): readonly string[] {
-  return modelPlace(model) === 'hub' ? [model, basename(model)] : [basename(model)];
+  return modelPlace(model) === 'hub' ? [model, basename(model)] : [basename(resolve(model))];
 }
 
 function servedNames(text: string): readonly string[] {

@@ -1,5 +1,5 @@
 /** `millrace generate`: a file of prompts through the model into a file of results. Prints only to standard error. */
-import { basename } from 'node:path';
+import { basename, resolve } from 'node:path';
 import { ERRORS, type MillraceError } from '../../shared/errors.ts';
 import { LLM, type LLMRequest, type LoadProgress } from '../llm.ts';
 import { echoHash, isDone, readEarlier, type EarlierResults } from './earlier-results.ts';
@@ -109,7 +109,7 @@ class BadLines {
 
 async function load({ engine, progress: enabled }: GenerateConfig): Promise<LLM> {
   let last: LoadProgress = { stage: 'weights', done: 0, total: 0, elapsedMs: 0 };
-  const name = basename(engine.model);
+  const name = basename(resolve(engine.model));
   const progress = new Progress(process.stderr, enabled, () => loadingLine(name, last));
   try {
     return await LLM.open(engine, (loading) => (last = loading));

@@ -1,6 +1,6 @@
 /** `millrace perplexity`: a model judged by a file of texts. Prints one line of JSON; progress goes to standard error. */
 import { existsSync } from 'node:fs';
-import { basename } from 'node:path';
+import { basename, resolve } from 'node:path';
 import { disableOrtTelemetry, engineConfig, readPerplexityFlags } from '../config.ts';
 import { evaluateOnGpu } from '../evaluate/evaluate-gpu.ts';
 import { evaluate, type Evaluation } from '../evaluate/evaluate.ts';
@@ -29,7 +29,7 @@ export async function perplexity(args: readonly string[]): Promise<number> {
   if (!existsSync(input)) throw settings.unusable('input', 'a file of texts');
   const { model, revision, hub, ...config } = engineConfig(settings, null);
   if (modelPlace(model) === null) throw settings.unusable('model', 'a Hugging Face folder, or owner/name on the hub');
-  const show = progressLines(settings.boolean('progress'), basename(model));
+  const show = progressLines(settings.boolean('progress'), basename(resolve(model)));
   const onNotice = (message: string) => process.emitWarning(message);
   const onProgress = ({ doneBytes, totalBytes }: Bytes) => show('downloading', doneBytes, totalBytes);
   const folder = await modelFolder({ id: model, revision }, { settings: hub, onProgress, onNotice });

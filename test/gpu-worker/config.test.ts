@@ -1,4 +1,4 @@
-import { isAbsolute } from 'node:path';
+import { basename, isAbsolute } from 'node:path';
 import { expect, test } from 'vitest';
 import { ConfigError, engineConfigOf, helpText, readConfig } from '../../gpu-worker/config.ts';
 import { thrownBy } from '../support/thrown.ts';
@@ -15,6 +15,9 @@ test('names: the first is canonical; without any, the folder’s', () => {
   expect(readConfig(['--served-model-name', 'a, b,'], {})?.names).toEqual(['a', 'b']);
   expect(readConfig(['--model', '/models/some-model'], {})?.names).toEqual(['some-model']);
   expect(readConfig(['--model', 'Some/model'], {})?.names).toEqual(['Some/model', 'model']);
+  const here = basename(process.cwd());
+  expect(readConfig(['--model', '.'], {})?.names).toEqual([here]);
+  expect(readConfig(['--model', 'test/..'], {})?.names).toEqual([here]);
 });
 
 test('a random worker id is new each time', () => {
