@@ -12,8 +12,14 @@ export interface LLMRequest {
   readonly templateValues?: ReadRequest['templateValues'] | undefined;
 }
 
-/** Throws a MillraceError whose field begins with `prompt`, `params` or `templateValues`. */
-export function readRequest({ prompt, params = {}, templateValues = {} }: LLMRequest): ReadRequest {
+/** Throws a MillraceError whose field begins with `prompt`, `params` or `templateValues`; `request` when it is no object. */
+export function readRequest(request: LLMRequest): ReadRequest {
+  // Callers without types and sources of JSON give anything.
+  const given: unknown = request;
+  if (typeof given !== 'object' || given === null) {
+    throw fieldError({ field: '', problem: 'must be an object with `prompt`' }, 'request');
+  }
+  const { prompt, params = {}, templateValues = {} } = request;
   const read = readParams(params);
   if (isIssue(read)) throw fieldError(read, 'params');
   return {

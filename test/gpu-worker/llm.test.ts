@@ -228,6 +228,18 @@ describe('run', () => {
     expect(seen.size).toBe(100);
   });
 
+  test('what is no request at all fails alone too', async () => {
+    const good = { prompt: [5], params: { ...GREEDY, maxTokens: 2 } };
+    const strange = [null, undefined, 'a text', 7, [5], {}];
+    const results = await collect(llm.run([good, ...strange, good] as LLMRequest[]));
+    const inTurn = results.toSorted((a, b) => a.index - b.index);
+    expect(inTurn.map((result) => (result.type === 'error' ? result.error.param : 'done'))).toEqual([
+      ...['done', 'request', 'request', 'request', 'request', 'prompt', 'prompt', 'done'],
+    ]);
+    const error = llm.refusal(null as unknown as LLMRequest);
+    expect(error).toMatchObject({ code: 'invalid_value', message: '`request` must be an object with `prompt`.' });
+  });
+
   test('a source that throws ends the iterator with its error', async () => {
     async function* broken(): AsyncGenerator<LLMRequest> {
       yield { prompt: 'a', params: LONG };
