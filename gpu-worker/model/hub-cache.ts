@@ -75,6 +75,7 @@ export class CachedRepository {
   point(commit: string): void {
     if (this.revision === commit) return;
     const ref = this.#ref();
+    if (readText(ref) === commit) return;
     mkdirSync(dirname(ref), { recursive: true });
     const partial = partialOf(ref);
     writeFileSync(partial, commit);

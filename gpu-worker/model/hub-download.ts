@@ -78,15 +78,22 @@ export class Downloads {
   async #fetchFile(file: RemoteFile, signal: AbortSignal): Promise<void> {
     const blob = hashOf(file);
     const path = join(this.#place.blobs, blob);
+    // Without a lock: the cache may be one that this process only reads.
+    if (existsSync(path)) this.#report(file.bytes);
+    else await this.#download(file, path, signal);
+    this.#place.link(file, blob);
+  }
+
+  async #download(file: RemoteFile, path: string, signal: AbortSignal): Promise<void> {
     const lock = await FileLock.take(`${path}.lock`, signal);
     try {
+      // Of another process, while this one waited.
       if (existsSync(path)) this.#report(file.bytes);
       else
         await new Download(file, { path, place: this.#place, signal, onBytes: (bytes) => this.#report(bytes) }).run();
     } finally {
       lock.release();
     }
-    this.#place.link(file, blob);
   }
 
   #presentBytes(file: RemoteFile): number {
