@@ -41,8 +41,12 @@ export class CachedRepository {
   find(): string | null {
     const commit = COMMIT.test(this.revision) ? this.revision : readText(this.#ref());
     if (commit === null || !COMMIT.test(commit)) return null;
-    const folder = this.#snapshot(commit);
-    return isComplete(folder) ? folder : null;
+    return this.has(commit) ? this.#snapshot(commit) : null;
+  }
+
+  /** All of that commit is here. */
+  has(commit: string): boolean {
+    return isComplete(this.#snapshot(commit));
   }
 
   require(reason: string): string {

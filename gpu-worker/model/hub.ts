@@ -22,6 +22,7 @@ const USUAL_WEIGHTS = /^model(?:-\d+-of-\d+)?\.safetensors$/;
 const MAX_LISTED = 10_000;
 const API_TIMEOUT_MS = 30_000;
 const FIRST_RETRY_MS = 500;
+const TOO_MANY_REQUESTS = 429;
 /** What fetch says of connections that failed or were lost. */
 const FETCH_FAILURES = new Set(['fetch failed', 'terminated']);
 const CONNECTION_ERRORS = new Set(['TimeoutError', 'NetworkError']);
@@ -78,15 +79,16 @@ export async function fetchModel(model: HubModel, options: FetchOptions): Promis
     commit = await commitOf(model.id, repository.revision, options.settings);
   } catch (error) {
     if (!isUnreachable(error)) throw explained(error, model, options.settings);
-    const folder = repository.require(`the hub cannot be reached (${causeOf(error)})`);
-    options.onNotice?.(`the hub cannot be reached (${causeOf(error)}): ${model.id} is used as it is in the cache`);
+    const folder = repository.require(whyUnreachable(error));
+    options.onNotice?.(`${whyUnreachable(error)}: ${model.id} is used as it is in the cache`);
     return folder;
   }
   const folder = repository.begin(commit);
   try {
     await fill(folder, { id: model.id, commit, repository, options });
   } catch (error) {
-    throw isUnreachable(error) || error instanceof HubApiError ? explained(error, model, options.settings) : error;
+    if (!isUnreachable(error) || !repository.has(commit)) throw explained(error, model, options.settings);
+    options.onNotice?.(`${whyUnreachable(error)}: ${model.id} is used as it is in the cache`);
   }
   repository.point(commit);
   return folder;
@@ -180,9 +182,15 @@ function fetchWith({ token }: HubSettings): typeof fetch {
 }
 
 function isUnreachable(error: unknown): boolean {
-  if (error instanceof HubApiError) return error.statusCode >= 500;
+  if (error instanceof HubApiError) return error.statusCode >= 500 || error.statusCode === TOO_MANY_REQUESTS;
   if (error instanceof TypeError) return FETCH_FAILURES.has(error.message);
   return error instanceof Error && CONNECTION_ERRORS.has(error.name);
+}
+
+function whyUnreachable(error: unknown): string {
+  if (error instanceof HubApiError && error.statusCode === TOO_MANY_REQUESTS)
+    return 'the hub asks to come back later (too many requests)';
+  return `the hub cannot be reached (${causeOf(error)})`;
 }
 
 function causeOf(error: unknown): string {
@@ -195,10 +203,9 @@ function causeOf(error: unknown): string {
 
 function explained(error: unknown, { id, revision }: HubModel, { token }: HubSettings): unknown {
   if (isUnreachable(error)) {
-    return new ModelFolderError(
-      `${id}: the hub cannot be reached (${causeOf(error)}); what has arrived is kept, start again to go on`,
-      { cause: error },
-    );
+    return new ModelFolderError(`${id}: ${whyUnreachable(error)}; what has arrived is kept, start again to go on`, {
+      cause: error,
+    });
   }
   if (!(error instanceof HubApiError)) return error;
   const withToken = token === null ? 'set HF_TOKEN if it is private' : 'check that HF_TOKEN may read it';
@@ -206,7 +213,6 @@ function explained(error: unknown, { id, revision }: HubModel, { token }: HubSet
     401: `the hub does not show it: check the name, and ${withToken}`,
     403: `access is restricted: accept its terms on the hub, and ${token === null ? 'set HF_TOKEN' : withToken}`,
     404: `there is no folder of that name here, and the hub has no such model${revision === null ? '' : ` or no revision ${revision}`}: check the name, and ${withToken}`,
-    429: 'the hub asks to come back later: too many requests',
   };
   const message = messages[error.statusCode] ?? `the hub answered with status ${error.statusCode}`;
   return new ModelFolderError(`${id}: ${message}`, { cause: error });

@@ -19,6 +19,10 @@ export interface Faults {
   cut?: { bytes: number; times: number };
   /** Answers of status 500, to downloads. */
   errors?: number;
+  /** Answers of status 429, to everything. */
+  busy?: boolean;
+  /** The connection ends when it is asked for the list of files. */
+  lost?: boolean;
   /** The storage ignores ranges. */
   wholeOnly?: boolean;
   /** Path of a file that arrives with one byte changed. */
@@ -73,6 +77,7 @@ export class HubStandIn {
   #answer(request: IncomingMessage, response: ServerResponse): void {
     const url = new URL(request.url ?? '/', this.endpoint);
     this.requests.push(`${request.method} ${url.pathname}${rangeText(request)}`);
+    if (this.faults.busy) return json(response, 429, { error: 'We had to rate limit your IP' });
     const match = /^\/(?:api\/models\/)?([^/]+\/[^/]+)\/(revision|tree|resolve)\/([^/]+)(?:\/(.+))?$/.exec(
       url.pathname,
     );
@@ -83,6 +88,7 @@ export class HubStandIn {
     if (revision !== 'main' && revision !== 'v1' && revision !== repository.commit)
       return json(response, 404, { error: `Invalid rev id: ${revision}` });
     if (action === 'revision') return json(response, 200, infoOf(id, repository.commit));
+    if (action === 'tree' && this.faults.lost) return void response.destroy();
     if (action === 'tree') return this.#list(response, repository.files, url);
     const file = repository.files.find((candidate) => candidate.path === decodeURIComponent(path));
     if (file === undefined) return json(response, 404, { error: 'Entry not found' });

@@ -285,6 +285,25 @@ describe('refusals', () => {
     expect(notices).toEqual([expect.stringContaining('some/model is used as it is in the cache')]);
   });
 
+  test.each([
+    ['asks to come back later', { busy: true }, 'the hub asks to come back later (too many requests)'],
+    ['is lost half way', { lost: true }, 'the hub cannot be reached ('],
+  ] as const)('a hub that %s: an error that says so, or what the cache has', async (_, fault, reason) => {
+    const notices: string[] = [];
+    const open = () =>
+      fetchModel({ id: ID, revision: null }, { settings: settings(), onNotice: (text) => notices.push(text) });
+    hub.put(ID, single());
+    Object.assign(hub.faults, fault);
+    await expect(open()).rejects.toThrow(reason);
+    Object.assign(hub.faults, { busy: false, lost: false });
+    const folder = await fetchIt();
+    Object.assign(hub.faults, fault);
+    expect(await open()).toBe(folder);
+    expect(notices).toEqual([expect.stringMatching(/^the hub .+: some\/model is used as it is in the cache$/)]);
+    rmSync(join(folder, MODEL));
+    await expect(open()).rejects.toThrow(reason);
+  });
+
   test('HF_HUB_OFFLINE asks nothing', async () => {
     hub.put(ID, single());
     await expect(fetchIt({ offline: true })).rejects.toThrow(
