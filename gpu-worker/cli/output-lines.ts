@@ -32,7 +32,7 @@ function inJson(figures: Readonly<Record<string, number>>): object {
 
 type OutputConfig = Pick<GenerateConfig, 'output' | 'existing'>;
 
-/** Where lines go. Writes do not overlap: each waits for the one before. */
+/** Where lines go. Writes do not overlap, and after one that failed there are no more: only a last line is ever cut off. */
 export class OutputLines {
   readonly #file: FileHandle | null;
   #last: Promise<unknown> = Promise.resolve();
@@ -55,12 +55,13 @@ export class OutputLines {
 
   write(line: string): Promise<void> {
     const written = this.#last.then(() => (this.#file === null ? toStdout(line) : this.#file.appendFile(line)));
-    this.#last = written.catch(() => {});
+    written.catch(() => {});
+    this.#last = written;
     return written;
   }
 
   async close(): Promise<void> {
-    await this.#last;
+    await this.#last.catch(() => {});
     await this.#file?.close();
   }
 }
