@@ -15,7 +15,7 @@ describe('texts', () => {
     const prompt = text(`Notes:   \n\n\n\n${line}\n\n${line}\n\nQ: Who founded the mill?\nA:  \t`);
     expect(compressPrompt(prompt, LOSSLESS)).toEqual(
       text(
-        `Notes:\n\n${line}\n\n[same text as above: the line "The mill stands by the river in the … l turns in every season."]\n\n` +
+        `Notes:\n\n${line}\n\n[same text as above: the line "The mill stands by the river in the v … l turns in every season."]\n\n` +
           'Q: Who founded the mill?\nA:  \t',
       ),
     );
