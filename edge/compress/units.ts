@@ -1,6 +1,7 @@
 /** A message's text as units (lines of prose, blank runs, code, tables, JSON) in canonical form. Knows no conversation. */
 import { kindsOf, lineAt, type Line } from './code-lines.ts';
 import { CodeBuffer } from './codes.ts';
+import { closes, isQuote, openingFence, type Fence } from './fences.ts';
 import { scanJson, withoutBlanks } from './json.ts';
 import { NO_QUOTE, quoteHash, quoteHashOf } from './quotes.ts';
 
@@ -28,7 +29,7 @@ export interface ReadText {
 
 /** Smaller JSON on one line stays as it is: `[ ]` may be a box to tick. */
 const MIN_JSON_CHARS = 32;
-const [TAB, FEED, RETURN, SPACE, BACKTICK, TILDE] = [0x09, 0x0a, 0x0d, 0x20, 0x60, 0x7e];
+const [TAB, FEED, RETURN, SPACE] = [0x09, 0x0a, 0x0d, 0x20];
 const [OPEN_BRACE, OPEN_BRACKET] = [0x7b, 0x5b];
 
 const [buffer, aside] = [new CodeBuffer(), new CodeBuffer()];
@@ -108,57 +109,41 @@ class Reader {
   }
 
   #readFence(opener: Line): boolean {
-    const marker = this.#fenceAt(opener);
-    if (marker === null) return false;
-    const info = this.#text.slice(opener.first + marker.length, opener.last);
-    if (marker.startsWith('`') && info.includes('`')) return false;
+    const fence = openingFence(this.#text, this.#codes, opener);
+    if (fence === null) return false;
     this.#endParagraph();
-    const close = this.#closeOf(opener, marker);
-    const [start, end] = [opener.start, close?.end ?? this.#text.length];
-    const jsonAt = close !== null && info.trim().toLowerCase() === 'json' ? this.#bodyStart(opener, close) : null;
+    const { close, end } = this.#endOf(opener, fence);
+    const { start } = opener;
+    const isJson = close !== null && fence.info.trim().toLowerCase() === 'json';
+    const jsonAt = isJson ? this.#bodyStart(opener, close) : null;
     const json = close === null || jsonAt === null ? null : this.#fencedJson(jsonAt, close);
+    const common = { kind: 'code', start, end, quote: NO_QUOTE, marks: 0 } as const;
     if (close === null || jsonAt === null || json === null) {
-      this.#push({
-        kind: 'code',
-        start,
-        end,
-        text: this.#text.slice(start, end),
-        jsonAt: null,
-        quote: NO_QUOTE,
-        marks: 0,
-      });
+      this.#push({ ...common, text: this.#text.slice(start, end), jsonAt: null });
     } else {
       const [begin, finish] = [this.#text.slice(start, opener.end), this.#text.slice(close.start, end)];
-      this.#push({ kind: 'code', start, end, text: `${begin}\n${json}\n${finish}`, jsonAt, quote: NO_QUOTE, marks: 0 });
+      // In a list, what is indented belongs to it.
+      const indent =
+        fence.at === opener.first ? '' : this.#text.slice(this.#text.lastIndexOf('\n', jsonAt) + 1, jsonAt);
+      this.#push({ ...common, text: `${begin}\n${indent}${json}\n${finish}`, jsonAt });
     }
     return true;
   }
 
-  #closeOf(opener: Line, marker: string): Line | null {
-    const code = marker.charCodeAt(0);
-    for (let at = opener.end + 1; at <= this.#text.length;) {
+  /** The line that closes the fence, if there is one, and where its code ends. */
+  #endOf(opener: Line, fence: Fence): { readonly close: Line | null; readonly end: number } {
+    const { length } = this.#text;
+    for (let at = opener.end + 1; at <= length;) {
       const first = this.#firstFrom(at);
-      if (this.#codes[first] === code) {
+      if (fence.isQuoted && !isQuote(this.#codes[first])) return { close: null, end: at - 1 };
+      if (fence.isQuoted || this.#codes[first] === this.#codes[fence.at]) {
         const line = this.#line(at, first);
-        if (this.#fenceAt(line)?.startsWith(marker) === true && this.#isOnlyFence(line)) return line;
+        if (closes(fence, this.#codes, line)) return { close: line, end: line.end };
       }
       const feed = this.#text.indexOf('\n', first);
-      at = feed < 0 ? this.#text.length + 1 : feed + 1;
+      at = feed < 0 ? length + 1 : feed + 1;
     }
-    return null;
-  }
-
-  /** Three or more backticks or tildes that a line begins with. */
-  #fenceAt({ first, last }: Line): string | null {
-    const code = this.#codes[first];
-    if (code !== BACKTICK && code !== TILDE) return null;
-    let end = first;
-    while (end < last && this.#codes[end] === code) end++;
-    return end - first >= 3 ? this.#text.slice(first, end) : null;
-  }
-
-  #isOnlyFence(line: Line): boolean {
-    return this.#fenceAt(line)?.length === line.last - line.first;
+    return { close: null, end: length };
   }
 
   #bodyStart(opener: Line, close: Line): number | null {

@@ -42,6 +42,7 @@ test('what is never closed protects the rest of its line only', () => {
 
 test('code, tables and JSON values', () => {
   expect(found('a\n```\nb\n```\nc', 'code')).toEqual(['```\nb\n```']);
+  expect(found('a\n1. ```\nb\n   ```\nc', 'code')).toEqual(['1. ```\nb\n   ```']);
   expect(found('| a | b |\n| 1 | 2 |', 'table')).toEqual(['| a | b |\n| 1 | 2 |']);
   const json = '{"a": [1.0, "x  y", null]}';
   expect(found(json, 'json value')).toEqual(['"a"', '1.0', '"x  y"', 'null']);

@@ -35,6 +35,10 @@ const ODD = [
   '```',
   '~~~',
   '``` js',
+  '1. ```python',
+  '- ~~~',
+  '> ```',
+  '> - ``` js',
   '{',
   '["',
   '{"a": [1, 2',
@@ -54,6 +58,8 @@ const CODE = [
   '```ts\nconst x = 1;  \n\n\n\nx++;\n```',
   '~~~\ntext  \n\n\n\n~~~~',
   '| a | b |\n|---|---|  \n| 1 | 2 |',
+  '2. ```\n   The mill  \n\n\n   turns.\n   ```',
+  '> ```\n> The mill  \n>\n> turns.\n> ```',
 ];
 const MARKERS = [
   'Document 1: The mill',

@@ -49,6 +49,30 @@ test('blanks at line ends and runs of blank lines go, outside code', () => {
 });
 
 test.each([
+  ['1. ```python\nThe mill.  \n\n\n\nIt turns.\n   ```'],
+  ['10) ~~~\n    The mill.  \n\n\n    ~~~'],
+  ['- * ```js title="a.js"\n    The mill.  \n    ```'],
+  ['> ```\n> The mill.  \n> ```'],
+  ['> 1. ```js more words\n>    The mill.  \n>    ```'],
+  ['> ```\n> The mill.  '],
+])('a fence in a list or a quote is code up to the line that closes it: %j', (code) => {
+  expect(kinds(code)).toEqual(['code']);
+  expect(kinds(`Before:\n${code}\nThe mill.  \n\n\n\nIt is old.`)).toEqual(['prose', 'code', 'prose', 'prose']);
+  expect(canonical(`${code}\nIt is old.  `)).toBe(`${code}\nIt is old.`);
+});
+
+test.each(['- ``` begins code', '> The mark ``` begins code', '-```js', '1.```js', '* `` `'])(
+  '%j opens no fence',
+  (line) => {
+    expect(kinds(`${line}  \nIt is old.  `)).toEqual(['prose', 'prose']);
+  },
+);
+
+test('JSON in a fence within a list stays as far in as it is', () => {
+  expect(canonical('1. ```json\n   {\n     "a": 1\n   }\n   ```')).toBe('1. ```json\n   {"a":1}\n   ```');
+});
+
+test.each([
   ['def f(x):  \n    return x * 2  \n\n\n\ndef g(x):  \n    pass'],
   ['const a = 1;  \nif (a) {\n  go();  \n}'],
   ['#include <stdio.h>  \n\nint main() {  \n  return 0;\n}'],
