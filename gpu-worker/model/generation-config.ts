@@ -15,16 +15,17 @@ export interface GenerationDefaults {
 /** OpenAI's. */
 export const PLAIN_DEFAULTS: GenerationDefaults = { temperature: 1, topP: 1, topK: 0, minP: 0, repetitionPenalty: 1 };
 
-const within = (min: number, max: number) => v.nullish(v.pipe(v.number(), v.minValue(min), v.maxValue(max)));
-const schema = v.looseObject({
-  temperature: within(0, 2),
-  top_p: within(0, 1),
-  top_k: v.nullish(v.pipe(v.number(), v.integer())),
-  min_p: within(0, 1),
-  repetition_penalty: within(0.01, 10),
+const within = (min: number, max: number) => v.pipe(v.number(), v.minValue(min), v.maxValue(max));
+const orAbsent = <T extends v.GenericSchema<number>>(schema: T) => v.fallback(v.optional(schema), undefined);
+const schema = v.object({
+  temperature: orAbsent(within(0, 2)),
+  top_p: orAbsent(within(0, 1)),
+  top_k: orAbsent(v.pipe(v.number(), v.integer())),
+  min_p: orAbsent(within(0, 1)),
+  repetition_penalty: orAbsent(within(0.01, 10)),
 });
 
-/** Values out of range count as absent: a recommendation is no reason not to serve. */
+/** A value out of range counts as absent: a recommendation is no reason not to serve. */
 export function readGenerationDefaults(folder: string): GenerationDefaults {
   const parsed = v.safeParse(schema, readJson(folder, 'generation_config.json', false) ?? {});
   if (!parsed.success) return PLAIN_DEFAULTS;
