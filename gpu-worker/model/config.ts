@@ -51,6 +51,12 @@ export interface LayerAttention {
 
 const ACTIVATIONS: Readonly<Record<string, Activation>> = { silu: 'silu', gelu_pytorch_tanh: 'gelu-tanh' };
 const MAX_LAYERS = 1024;
+/** Of these null says that there is none; other fields are as good as left out. */
+const NONE_IF_NULL: ReadonlySet<string> = new Set([
+  'sliding_window',
+  'attn_logit_softcapping',
+  'final_logit_softcapping',
+]);
 
 const size = v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(1 << 24));
 const cap = v.nullish(v.pipe(v.number(), v.minValue(1e-3)));
@@ -89,8 +95,8 @@ type HuggingFaceConfig = v.InferOutput<typeof configSchema>;
 
 const kindSchema = v.looseObject({
   model_type: v.string(),
-  quantization_config: v.nullish(v.looseObject({ quant_method: v.optional(v.string(), 'unnamed') })),
-  text_config: v.optional(v.looseObject({}), {}),
+  quantization_config: v.nullish(v.looseObject({ quant_method: v.nullish(v.string(), 'unnamed') })),
+  text_config: v.nullish(v.looseObject({}), {}),
 });
 const generationSchema = v.looseObject({ eos_token_id: tokenIds });
 
@@ -107,7 +113,7 @@ export function parseModelConfig(config: unknown, generation: unknown): ModelCon
   const family = findFamily(kind.model_type);
   if (family === undefined)
     throw refusal('model_type', kind.model_type, `supported: ${FAMILIES.map(({ name }) => name).join(', ')}`);
-  const hf = checkJson('config.json', configSchema, { ...family.defaults, ...fieldsOf(kind, family) });
+  const hf = checkJson('config.json', configSchema, { ...family.defaults, ...given(fieldsOf(kind, family)) });
   const kvHeads = hf.num_key_value_heads ?? hf.num_attention_heads;
   if (hf.num_attention_heads % kvHeads !== 0)
     throw refusal('num_key_value_heads', kvHeads, `it must divide num_attention_heads = ${hf.num_attention_heads}`);
@@ -141,7 +147,7 @@ export function parseModelConfig(config: unknown, generation: unknown): ModelCon
     embeddingScale: family.scaledEmbeddings ? Math.sqrt(hf.hidden_size) : 1,
     logitSoftcap: hf.final_logit_softcapping ?? null,
     tiedEmbeddings: hf.tie_word_embeddings,
-    eosIds: [generated?.eos_token_id ?? hf.eos_token_id ?? []].flat(),
+    eosIds: readEosIds([generated?.eos_token_id, hf.eos_token_id], hf.vocab_size),
   };
 }
 
@@ -149,6 +155,17 @@ function fieldsOf(kind: v.InferOutput<typeof kindSchema>, { nested }: Family): R
   if (!nested) return kind;
   const { text_config: text, ...whole } = kind;
   return { ...text, model_type: whole.model_type, eos_token_id: whole['eos_token_id'] ?? text['eos_token_id'] };
+}
+
+/** Of the first place that names any that can be drawn. */
+function readEosIds(places: readonly (number | readonly number[] | null | undefined)[], vocabSize: number): number[] {
+  const lists = places.map((ids) => [ids ?? []].flat().filter((id) => id >= 0 && id < vocabSize));
+  return lists.find(({ length }) => length > 0) ?? [];
+}
+
+/** Without the nulls that say nothing. */
+function given(fields: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
+  return Object.fromEntries(Object.entries(fields).filter(([name, value]) => value !== null || NONE_IF_NULL.has(name)));
 }
 
 function refuseQuantized(method: string): never {
@@ -161,7 +178,7 @@ function refuseQuantized(method: string): never {
 
 function readActivation(hf: HuggingFaceConfig): Activation {
   const name = hf.hidden_activation ?? hf.hidden_act ?? 'silu';
-  const activation = ACTIVATIONS[name];
+  const activation = Object.hasOwn(ACTIVATIONS, name) ? ACTIVATIONS[name] : undefined;
   if (activation === undefined) throw refusal('hidden_act', name, `supported: ${Object.keys(ACTIVATIONS).join(', ')}`);
   return activation;
 }

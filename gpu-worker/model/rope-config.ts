@@ -50,16 +50,16 @@ export interface LongRopeScaling {
 }
 
 const positive = v.pipe(v.number(), v.minValue(1e-9), v.maxValue(1e12));
-const factors = v.optional(v.pipe(v.array(positive), v.maxLength(4096)));
+const factors = v.nullish(v.pipe(v.array(positive), v.maxLength(4096)));
 const ropeFields = v.looseObject({
-  rope_type: v.optional(v.string()),
-  type: v.optional(v.string()),
-  rope_theta: v.optional(v.pipe(v.number(), v.minValue(1))),
+  rope_type: v.nullish(v.string()),
+  type: v.nullish(v.string()),
+  rope_theta: v.nullish(v.pipe(v.number(), v.minValue(1))),
   partial_rotary_factor: v.nullish(v.pipe(v.number(), v.minValue(0), v.maxValue(1))),
   factor: v.nullish(positive),
   attention_factor: v.nullish(positive),
-  low_freq_factor: v.optional(positive),
-  high_freq_factor: v.optional(positive),
+  low_freq_factor: v.nullish(positive),
+  high_freq_factor: v.nullish(positive),
   beta_fast: v.nullish(positive),
   beta_slow: v.nullish(positive),
   mscale: v.nullish(v.number()),
@@ -73,8 +73,8 @@ type RopeFields = v.InferOutput<typeof ropeFields>;
 
 /** What config.json says about rotation; spread into its schema. */
 export const ropeSchema = {
-  rope_theta: v.optional(v.pipe(v.number(), v.minValue(1))),
-  rope_local_base_freq: v.optional(v.pipe(v.number(), v.minValue(1))),
+  rope_theta: v.nullish(v.pipe(v.number(), v.minValue(1))),
+  rope_local_base_freq: v.nullish(v.pipe(v.number(), v.minValue(1))),
   partial_rotary_factor: v.nullish(v.pipe(v.number(), v.minValue(0), v.maxValue(1))),
   original_max_position_embeddings: v.nullish(positive),
   max_position_embeddings: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(1 << 24)),
@@ -103,8 +103,8 @@ export function readRopes(
     original_max_position_embeddings: hf.original_max_position_embeddings,
   };
   const read = (own: RopeFields): Rope => readRope({ ...shared, ...defined(own) }, { hf, headDim, modelType });
-  const full = read({ ...hf.rope_scaling, ...flat, ...fullFields });
-  if (slidingFields === undefined && hf.rope_local_base_freq === undefined) return { full, sliding: full };
+  const full = read({ ...hf.rope_scaling, ...defined(flat), ...defined(fullFields ?? {}) });
+  if ((slidingFields ?? hf.rope_local_base_freq) == null) return { full, sliding: full };
   return { full, sliding: read({ rope_theta: hf.rope_local_base_freq, ...defined(slidingFields ?? {}) }) };
 }
 

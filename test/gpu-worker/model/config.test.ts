@@ -51,6 +51,51 @@ describe('config.json', () => {
     expect(parseModelConfig(config, undefined).eosIds).toEqual([2]);
     expect(parseModelConfig(config, {}).eosIds).toEqual([2]);
     expect(parseModelConfig(config, { eos_token_id: [3, 4] }).eosIds).toEqual([3, 4]);
+    for (const eos_token_id of [null, []]) expect(parseModelConfig(config, { eos_token_id }).eosIds).toEqual([2]);
+  });
+
+  test('end-of-sequence ids that can never be drawn are left out', () => {
+    const ids = (eos_token_id: number | number[], generation?: object) =>
+      parseModelConfig({ ...llama, eos_token_id }, generation).eosIds;
+    expect([ids(-1), ids(512), ids([511, -1, 600])]).toEqual([[], [], [511]]);
+    expect(ids(2, { eos_token_id: -1 })).toEqual([2]);
+  });
+
+  test('null is as good as left out, but where it says that there is none', () => {
+    const nulls = Object.fromEntries(
+      [
+        ...[
+          'rms_norm_eps',
+          'attention_bias',
+          'mlp_bias',
+          'hidden_act',
+          'hidden_activation',
+          'rope_theta',
+          'rope_scaling',
+        ],
+        ...['tie_word_embeddings', 'text_config', 'query_pre_attn_scalar', 'rope_local_base_freq', 'head_dim'],
+        ...['sliding_window_pattern', 'no_rope_layer_interval', 'layer_types', 'quantization_config', 'eos_token_id'],
+      ].map((name) => [name, null]),
+    );
+    for (const model_type of ['llama', 'qwen3', 'gemma2', 'gemma3_text', 'smollm3', 'phi3']) {
+      const { rms_norm_eps: _, ...config } = { ...llama, model_type };
+      expect(parseModelConfig({ ...config, ...nulls }, undefined), model_type).toEqual(
+        parseModelConfig(config, undefined),
+      );
+    }
+    const uncapped = { ...llama, model_type: 'gemma2', attn_logit_softcapping: null, final_logit_softcapping: null };
+    expect(parseModelConfig(uncapped, undefined)).toMatchObject({ attentionSoftcap: null, logitSoftcap: null });
+    const rope_scaling = {
+      rope_type: 'linear',
+      factor: 2,
+      rope_theta: null,
+      low_freq_factor: null,
+      short_factor: null,
+    };
+    expect(parseModelConfig({ ...llama, rope_scaling }, undefined).attention[0]?.rope).toEqual({
+      ...{ theta: 10_000, dims: 16 },
+      scaling: { type: 'linear', factor: 2 },
+    });
   });
 
   test('biases: qwen2 always on query, key and value, others as attention_bias and mlp_bias say', () => {
@@ -74,6 +119,7 @@ describe('config.json', () => {
     ['LongRoPE with too few factors', { rope_scaling: { type: 'su', short_factor: [1], long_factor: [1] } }, 'needs 8'],
     ['odd partial rotation', { partial_rotary_factor: 0.4 }, 'partial_rotary_factor = 0.4'],
     ['another activation', { hidden_act: 'gelu' }, 'hidden_act = gelu'],
+    ['a property of every object as activation', { hidden_act: 'constructor' }, 'hidden_act = constructor'],
     ['too few layer types', { layer_types: ['full_attention'] }, 'layer_types = 1 entries'],
     [
       'a kind of layer we have not',
