@@ -21,17 +21,26 @@ export const EMPTY_SENTENCES: readonly RegExp[] = [
   /^(?:please )?(?:read|follow) (?:(?:these|the following|all|the) )+(?:instructions|rules|guidelines)(?: very)?(?: carefully| closely)?$/i,
 ];
 
+const IT_IS_IMPORTANT = 'it is (?:very |extremely |really )?(?:important|crucial|essential|vital)';
+/** Before a verb that is the same as an instruction. */
+const YOU_DO = 'you (?!(?:are|were|have|had|can|could|may|might|must|need|shall|should|will|would)\\b)(?=[a-z]+ )';
+
 /** At the beginning of a sentence; the next letter becomes a capital. Applied again until none fits. */
 export const OPENERS: readonly RegExp[] = [
   /^(?:please|kindly),? /i,
   /^(?:please )?(?:note|remember|be aware|keep in mind|bear in mind) that /i,
-  /^it is (?:very |extremely |really )?(?:important|crucial|essential|vital)(?: to (?:note|remember|understand))? that /i,
+  new RegExp(`^${IT_IS_IMPORTANT} to (?:note|remember|understand) that `, 'i'),
+  // What matters is not yet so: only what becomes an instruction goes without this.
+  new RegExp(`^${IT_IS_IMPORTANT} that (?=you (?:should|must|shall|need to|have to) )`, 'i'),
+  new RegExp(`^${IT_IS_IMPORTANT} that ${YOU_DO}`, 'i'),
   /^as (?:mentioned|stated|noted) (?:above|before|earlier|previously),? /i,
   /^as an? (?:helpful )?(?:ai|large)?(?: ?language)? ?(?:model|assistant|ai),? /i,
   /^your (?:main |primary |most important )?(?:task|job|goal|role|purpose|mission|responsibility) (?:here )?is (?:always )?to /i,
-  /^you (?:should|must|shall|will|need to|have to|are (?:expected|required|supposed|asked) to) (?!be\b)(?=always |only |[a-z]+ )/i,
+  /^you (?:should|must|shall|need to|have to|are (?:expected|required|supposed|asked) to) (?!be\b)(?=[a-z]+ )/i,
+  // What will come is no instruction.
+  /^you will (?!(?:be|find|get|have|hear|meet|receive|see)\b)(?=[a-z]+ )/i,
   /^(?:always )?(?:make|be) sure to /i,
-  /^(?:always )?(?:make sure|ensure) (?:that )?you (?=always |[a-z]+ )/i,
+  new RegExp(`^(?:always )?(?:make sure|ensure) (?:that )?${YOU_DO}`, 'i'),
   /^(?:also|additionally|furthermore|moreover|in addition),? /i,
 ];
 
@@ -56,8 +65,10 @@ export const PHRASES: readonly Rule[] = [
   [/^to the best of your (?:ability|abilities|knowledge),? /i, ''],
   [/,? to the best of your (?:ability|abilities|knowledge)\b/gi, ''],
   [/,? (?:at all times|whenever possible|if at all possible|as much as possible)(?=[.!]?$)/gi, ''],
-  [new RegExp(`^(you are )an? (?:(?:${PRAISE})(?:,? and |, | ))+(?=[a-z])`, 'gi'), '$1a '],
 ];
+
+/** Becomes `$1` and the article of the word that follows. */
+export const PRAISED_ROLE = new RegExp(`^(you are )an? (?:(?:${PRAISE})(?:,? and |, | ))+(?=[a-z])`, 'i');
 
 /** Do not tell two sentences apart. */
 export const FILLERS: ReadonlySet<string> = new Set(

@@ -3,7 +3,8 @@ import { compressMessages } from '../../edge/compress/compress.ts';
 import { proseSpans } from '../../edge/compress/prose-spans.ts';
 import { sentencesOf } from '../../edge/compress/sentences.ts';
 import { joinUnits, parseUnits, type Unit } from '../../edge/compress/units.ts';
-import { EMPTY_SENTENCES, FILLERS, OPENERS, PHRASES } from './rules.ts';
+import { articleBefore } from './article.ts';
+import { EMPTY_SENTENCES, FILLERS, OPENERS, PHRASES, PRAISED_ROLE } from './rules.ts';
 
 /** A rule may make room for another. */
 const MAX_ROUNDS = 8;
@@ -92,10 +93,18 @@ function shortSentence(sentence: string): string {
     if (rest !== short) short = safest(short, capitalized(rest));
   }
   for (const [pattern, replacement] of PHRASES) {
-    const next = article(short.replace(pattern, replacement));
+    const next = short.replace(pattern, replacement);
     short = safest(short, /^\p{Lu}/u.test(short) ? capitalized(next) : next);
   }
-  return short;
+  return safest(short, withoutPraise(short));
+}
+
+/** Of a role. */
+function withoutPraise(sentence: string): string {
+  return sentence.replace(
+    PRAISED_ROLE,
+    (all, begin: string) => `${begin}${articleBefore(sentence.slice(all.length))} `,
+  );
 }
 
 function capitalized(text: string): string {
@@ -106,11 +115,6 @@ function capitalized(text: string): string {
 function safest(before: string, next: string): string {
   const spans = spansOf(next);
   return spansOf(before).every((span) => spans.includes(span)) ? next : before;
-}
-
-/** `a` before a vowel, after the words between were taken out. */
-function article(text: string): string {
-  return text.replace(/^(you are )a (?=[aeio]|u(?!s[ei]|ni))/i, '$1an ');
 }
 
 function isRepeat(sentence: string, said: Said): boolean {

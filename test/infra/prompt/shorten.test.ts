@@ -9,6 +9,9 @@ describe('what goes', () => {
     ['You are a helpful assistant. Answer in French.', 'Answer in French.'],
     ['You are a helpful, knowledgeable and highly skilled AI assistant.\n\nAnswer in French.', 'Answer in French.'],
     ['You are a very experienced engineer of bridges.', 'You are an engineer of bridges.'],
+    ['You are a highly skilled European editor.', 'You are a European editor.'],
+    ['It is important that you reply in JSON.', 'Reply in JSON.'],
+    ['It is essential that you must reply in JSON.', 'Reply in JSON.'],
     ['Please note that returns are free.', 'Returns are free.'],
     ['It is very important to remember that you must always ask first.', 'Always ask first.'],
     ['Your main task is to answer questions.', 'Answer questions.'],
@@ -39,6 +42,12 @@ describe('what stays', () => {
     'Tell how it works. Tell when it works.',
     '```python\n# Please note that this is in order to test\nx = 1   \n```',
     'Be polite. Be polite to children.',
+    'You will receive a question of a customer.',
+    'You are a one-person team.',
+    'You are a European.',
+    'It is important that you are polite.',
+    'It is vital that every answer is short.',
+    'Make sure that you are polite to children.',
   ])('%j', (text) => {
     expect(shortenPrompt(text)).toBe(text);
   });
