@@ -161,7 +161,12 @@ class Download {
         `${this.#file.path} arrived damaged: its hash is not ${hashOf(this.#file)}; it is deleted, start again to fetch it anew`,
       );
     }
-    renameSync(incomplete, path);
+    try {
+      renameSync(incomplete, path);
+    } catch (error) {
+      // While this process was paused another took over, and has ended.
+      if (!existsSync(path)) throw error;
+    }
   }
 
   async #takeUp(incomplete: string): Promise<void> {

@@ -29,6 +29,8 @@ export interface Faults {
   corrupt?: string;
   /** Path of a file that is listed with this size. */
   listedBytes?: { path: string; bytes: number };
+  /** Called before each answer of the storage. */
+  onStorage?: () => void;
   /** Milliseconds before each answer of the storage. */
   delayMs?: number;
 }
@@ -126,6 +128,7 @@ export class HubStandIn {
     if (request.headers.authorization !== undefined) this.leaked.push(request.headers.authorization);
     const file = this.#repositories.get(id)?.files.find((candidate) => candidate.path === path);
     if (file === undefined) return json(response, 404, {});
+    this.faults.onStorage?.();
     if (this.faults.delayMs !== undefined) await new Promise((resolve) => setTimeout(resolve, this.faults.delayMs));
     this.#send(request, response, file, this.faults.cut);
   }

@@ -6,6 +6,7 @@ import {
   readdirSync,
   readFileSync,
   readlinkSync,
+  renameSync,
   rmSync,
   statSync,
   symlinkSync,
@@ -205,6 +206,16 @@ describe('transfers', () => {
     const folder = await fetchIt();
     expect(hub.requests.filter((line) => line.includes('storage'))).toEqual([`GET storage ${MODEL} bytes=123456-`]);
     expect(readFileSync(join(folder, MODEL))).toEqual(weights?.content);
+  });
+
+  test('that another process took over and ended while this one was paused are done', async () => {
+    hub.put(ID, single());
+    const blobs = join(cache, 'models--some--model', 'blobs');
+    hub.faults.onStorage = () => {
+      const incomplete = join(blobs, readdirSync(blobs).find((name) => name.endsWith('.incomplete')) ?? '');
+      renameSync(incomplete, incomplete.replace(/\.incomplete$/, ''));
+    };
+    openSafetensors(await fetchIt()).close();
   });
 
   test('start again where the storage knows no ranges', async () => {
