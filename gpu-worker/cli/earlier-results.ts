@@ -58,11 +58,13 @@ export async function readEarlier({ input, output, existing }: Files): Promise<E
   if (output === null) return NOTHING;
   const unusable = (problem: string) => new ConfigError(`--output is "${output}": ${problem}`);
   if (!existsSync(dirname(output))) throw unusable('there is no such folder');
-  if (!existsSync(output)) return NOTHING;
+  const stats = statSync(output, { throwIfNoEntry: false });
+  if (stats === undefined) return NOTHING;
+  if (stats.isDirectory()) throw unusable('it is a folder');
   if ('file' in input && isSameFile(input.file, output)) throw unusable('it is the input; give another file');
   if (existing === 'refuse') throw unusable('it exists already; give --overwrite or --resume');
   if (existing === 'overwrite') return NOTHING;
-  if (!statSync(output).isFile()) throw unusable('it must be a file to --resume');
+  if (!stats.isFile()) throw unusable('it must be a file to --resume');
   return readResults(output);
 }
 

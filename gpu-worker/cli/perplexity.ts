@@ -1,5 +1,5 @@
 /** `millrace perplexity`: a model judged by a file of texts. Prints one line of JSON; progress goes to standard error. */
-import { existsSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { basename, resolve } from 'node:path';
 import { disableOrtTelemetry, engineConfig, readPerplexityFlags } from '../config.ts';
 import { evaluateOnGpu } from '../evaluate/evaluate-gpu.ts';
@@ -26,7 +26,8 @@ export async function perplexity(args: readonly string[]): Promise<number> {
     return 0;
   }
   const input = settings.text('input');
-  if (!existsSync(input)) throw settings.unusable('input', 'a file of texts');
+  const isThere = statSync(input, { throwIfNoEntry: false })?.isDirectory() === false;
+  if (!isThere) throw settings.unusable('input', 'a file of texts');
   const { model, revision, hub, ...config } = engineConfig(settings, null);
   if (modelPlace(model) === null) throw settings.unusable('model', 'a Hugging Face folder, or owner/name on the hub');
   const show = progressLines(settings.boolean('progress'), basename(resolve(model)));

@@ -120,6 +120,11 @@ test('the input is never the output, by whatever name', async () => {
   expect(await readEarlier({ input: { file }, output: fileOf(''), existing: 'overwrite' })).toMatchObject({ size: 0 });
 });
 
-test('what is no file cannot be gone on with', async () => {
-  await expect(resume(folder)).rejects.toThrow(/it must be a file to --resume/);
+test('a folder is refused whatever is to be done with it; what is no file cannot be gone on with', async () => {
+  for (const existing of ['refuse', 'overwrite', 'resume'] as const) {
+    await expect(readEarlier({ input: { prompts: ['a'] }, output: folder, existing })).rejects.toThrow(
+      /it is a folder/,
+    );
+  }
+  await expect(resume('/dev/null')).rejects.toThrow(/it must be a file to --resume/);
 });

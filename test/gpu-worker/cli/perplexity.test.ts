@@ -51,12 +51,17 @@ test('one line of JSON, with what was rounded and pruned; progress beside it', {
 });
 
 test('help shows the flags of the model, and what is missing is named', { timeout: 60_000 }, async () => {
-  const [help, none, bad] = await Promise.all([
+  const [help, none, noFile, bad] = await Promise.all([
     perplexity('--help'),
     perplexity(),
+    perplexity('--input', folder),
     perplexity('--input', input, '--quantization-block-size', '7'),
   ]);
   expect(help.stdout).toMatch(/millrace perplexity --input[^]*--quantization-block-size[^]*--prune-layers/);
   expect(none).toMatchObject({ code: 2, stderr: expect.stringMatching(/--input is "": it must be a file of texts/) });
+  expect(noFile).toMatchObject({
+    code: 2,
+    stderr: expect.stringMatching(/--input is "\/.*": it must be a file of texts/),
+  });
   expect(bad).toMatchObject({ code: 2, stderr: expect.stringMatching(/must be 32 or 64 or 128/) });
 });
