@@ -3,7 +3,11 @@ import { Template } from '@huggingface/jinja';
 import * as v from 'valibot';
 import { MillraceError } from '../../shared/errors.ts';
 import type { ChatMessage } from '../../shared/protocol.ts';
-import { readJson, readModelText } from '../model/folder.ts';
+import { checkJson } from '../model/checked-json.ts';
+import { ModelFolderError, readJson, readModelText } from '../model/folder.ts';
+
+const CONFIG = 'tokenizer_config.json';
+const TEMPLATE = 'chat_template.jinja';
 
 const tokenText = v.optional(v.nullable(v.union([v.string(), v.object({ content: v.string() })])));
 const configSchema = v.looseObject({
@@ -27,9 +31,10 @@ export class ChatTemplate {
 
   /** `chat_template.jinja` wins over tokenizer_config.json; a folder with neither serves no chats. */
   constructor(folder: string) {
-    const config = v.parse(configSchema, readJson(folder, 'tokenizer_config.json', false) ?? {});
-    const source = readModelText(folder, 'chat_template.jinja') ?? defaultTemplate(config);
-    this.#template = source === null ? null : new Template(source);
+    const config = checkJson(CONFIG, configSchema, readJson(folder, CONFIG, false) ?? {});
+    const own = readModelText(folder, TEMPLATE);
+    const source = own ?? defaultTemplate(config);
+    this.#template = source === null ? null : parse(source, own === undefined ? `${CONFIG}: chat_template` : TEMPLATE);
     this.thinks = source?.includes('</think>') ?? false;
     const { bos_token, eos_token, unk_token, pad_token } = config;
     this.#tokens = {
@@ -51,6 +56,18 @@ export class ChatTemplate {
       const message = 'The model’s chat template refuses these messages: check the order of their roles.';
       throw new MillraceError('invalid_value', message, { param: 'messages', cause });
     }
+  }
+}
+
+/** `place`: where the template stands. */
+function parse(source: string, place: string): Template {
+  try {
+    return new Template(source);
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new ModelFolderError(`${place} is not a Jinja template (${reason}): correct it, or download it again`, {
+      cause,
+    });
   }
 }
 

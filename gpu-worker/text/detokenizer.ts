@@ -1,4 +1,5 @@
 /** Token ids → text, one token at a time, never splitting a UTF-8 character. Knows byte-level and SentencePiece BPE; nothing of stops. */
+import { ModelFolderError } from '../model/folder.ts';
 import { readTokenizerFile, type TokenizerFile } from './tokenizer-file.ts';
 
 /** Bytes of every token id. Special tokens are empty: they never show in text. */
@@ -36,7 +37,7 @@ function spellingOf(decoder: TokenizerFile['decoder']): (token: string) => Uint8
     return (token) => Uint8Array.from(token, (char) => byteOf.get(char) ?? 0x3f);
   }
   if (decoder?.decoders?.some(({ type }) => type === 'ByteFallback')) return sentencePieceBytes;
-  throw new Error(
+  throw new ModelFolderError(
     `tokenizer.json: decoder ${decoder?.type ?? 'null'} is not supported; ByteLevel and sequences with ByteFallback are`,
   );
 }

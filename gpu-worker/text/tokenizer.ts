@@ -1,6 +1,7 @@
 /** Text → token ids of a model folder's tokenizer.json. Knows which strings are control tokens, nothing of chats. */
 import { Tokenizer as HubTokenizer } from '@huggingface/tokenizers';
-import { readTokenizerFile } from './tokenizer-file.ts';
+import { ModelFolderError } from '../model/folder.ts';
+import { readTokenizerFile, type TokenizerFile } from './tokenizer-file.ts';
 
 export class Tokenizer {
   /** Strings that the model reads as control tokens, longest first. */
@@ -14,7 +15,6 @@ export class Tokenizer {
   /** Throws when the folder has no tokenizer.json or it is not one. */
   constructor(folder: string) {
     const file = readTokenizerFile(folder);
-    const config = { clean_up_tokenization_spaces: false };
     const special = file.added_tokens.filter((token) => token.special === true);
     this.controlTokens = special.map(({ content }) => content).toSorted((a, b) => b.length - a.length);
     // Byte-level vocabularies write a byte as a character, SentencePiece's at most three bytes.
@@ -23,9 +23,9 @@ export class Tokenizer {
     for (const token of Object.keys(file.model.vocab)) longest = Math.max(longest, bytesOf(token));
     for (const { content } of file.added_tokens) longest = Math.max(longest, Buffer.byteLength(content));
     this.longestTokenBytes = longest;
-    this.#whole = new HubTokenizer(file, config);
+    this.#whole = openTokenizer(file);
     const rest = file.added_tokens.filter((token) => token.special !== true);
-    this.#plain = new HubTokenizer({ ...file, added_tokens: rest, post_processor: null }, config);
+    this.#plain = openTokenizer({ ...file, added_tokens: rest, post_processor: null });
   }
 
   /** Control tokens in `text` become their ids. `begin`: with what the model puts before a text (BOS). */
@@ -40,5 +40,17 @@ export class Tokenizer {
   /** As the vocabulary writes it. */
   tokenOf(id: number): string | undefined {
     return this.#whole.id_to_token(id);
+  }
+}
+
+function openTokenizer(file: TokenizerFile): HubTokenizer {
+  try {
+    return new HubTokenizer(file, { clean_up_tokenization_spaces: false });
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new ModelFolderError(
+      `tokenizer.json is not a whole tokenizer (${reason}): transformers writes one, by AutoTokenizer's save_pretrained`,
+      { cause },
+    );
   }
 }

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { ModelFolderError } from '../../../gpu-worker/model/folder.ts';
+import { ChatTemplate } from '../../../gpu-worker/text/chat-template.ts';
 import { TokenBytes } from '../../../gpu-worker/text/detokenizer.ts';
 import { Tokenizer } from '../../../gpu-worker/text/tokenizer.ts';
 import { thrownBy } from '../../support/thrown.ts';
@@ -56,5 +57,35 @@ describe('a tokenizer.json that cannot be used is refused by field', () => {
       expect(error).toBeInstanceOf(ModelFolderError);
       expect(error).toMatchObject({ message: expect.stringContaining(`tokenizer.json: ${field}: `) });
     }
+  });
+
+  test.each<[string, object, string, (folder: string) => unknown]>([
+    ['a part that is missing', { pre_tokenizer: undefined }, '"pre_tokenizer"', (path) => new Tokenizer(path)],
+    ['a part of another kind', { pre_tokenizer: { type: 'Odd' } }, 'Odd', (path) => new Tokenizer(path)],
+    ['another decoder', { decoder: { type: 'Odd' } }, 'decoder Odd', (path) => TokenBytes.fromFolder(path)],
+  ])('%s', (_, change, reason, open) => {
+    writeTokenizer(['ab'], change);
+    const error = thrownBy(() => open(folder));
+    expect(error).toBeInstanceOf(ModelFolderError);
+    expect(error).toMatchObject({ message: expect.stringMatching(`^tokenizer.json.+${reason}`) });
+  });
+});
+
+describe('what is wrong with a chat template is said with its place', () => {
+  test.each([
+    [
+      'tokenizer_config.json',
+      '{"chat_template": "{% if %}"}',
+      'tokenizer_config.json: chat_template is not a Jinja template (',
+    ],
+    ['chat_template.jinja', '{% for m in messages %}', 'chat_template.jinja is not a Jinja template ('],
+    ['tokenizer_config.json', '{"chat_template": 5}', 'tokenizer_config.json: chat_template: '],
+    ['tokenizer_config.json', '{"eos_token": 5}', 'tokenizer_config.json: eos_token: '],
+    ['tokenizer_config.json', '[', 'tokenizer_config.json is not JSON'],
+  ])('%s: %s', (file, text, message) => {
+    writeFileSync(join(folder, file), text);
+    const error = thrownBy(() => new ChatTemplate(folder));
+    expect(error).toBeInstanceOf(ModelFolderError);
+    expect(error).toMatchObject({ message: expect.stringContaining(message) });
   });
 });
