@@ -1,5 +1,6 @@
 /** The edge's NATS connection. The only importer of NATS at the edge; knows subjects only as strings. */
 import { errors, wsconnect, type Msg, type NatsConnection } from '@nats-io/nats-core';
+import { MillraceError } from '../shared/errors.ts';
 import { encodeMessage } from '../shared/protocol.ts';
 
 export interface BusOptions {
@@ -22,6 +23,8 @@ export class Bus {
     const nats = await wsconnect({
       ...{ servers: url, user, pass: password, name, inboxPrefix: '_INBOX_gateway' },
       ...{ maxReconnectAttempts: -1, reconnectTimeWait: 250, pingInterval: 5_000, timeout: 5_000 },
+      // Else a server that twice refuses the password while it starts would be left for good.
+      ignoreAuthErrorAbort: true,
     });
     return new Bus(nats);
   }
@@ -30,14 +33,16 @@ export class Bus {
     this.#nats = nats;
   }
 
-  get closed(): boolean {
-    return this.#nats.isClosed();
-  }
-
-  /** Throws NoResponders, or an Error after `timeoutMs`. */
+  /** Throws NoResponders, an Error after `timeoutMs`, or `request_too_large` at once for what the server would not take. */
   async request(subject: string, message: object, timeoutMs: number): Promise<Uint8Array> {
+    const data = encodeMessage(message);
+    const most = this.#nats.info?.max_payload ?? Infinity;
+    if (data.length > most) {
+      const size = `The request is too large to be passed on: ${data.length} of at most ${most} bytes.`;
+      throw new MillraceError('request_too_large', size);
+    }
     try {
-      return (await this.#nats.request(subject, encodeMessage(message), { timeout: timeoutMs })).data;
+      return (await this.#nats.request(subject, data, { timeout: timeoutMs })).data;
     } catch (error) {
       const none = error instanceof errors.RequestError && error.isNoResponders();
       if (none || error instanceof errors.NoRespondersError) throw new NoResponders(subject, { cause: error });
@@ -58,7 +63,7 @@ export class Bus {
     });
   }
 
-  async flush(): Promise<void> {
-    await this.#nats.flush();
+  close(): Promise<void> {
+    return this.#nats.close();
   }
 }

@@ -18,6 +18,8 @@ import { sseStream } from './stream.ts';
 /** With no token for so long after admission, the 200 goes out and keep-alives begin. */
 const HOLD_MS = 10_000;
 const PRUNE_INTERVAL_MS = 5 * 60_000;
+/** Clients that resume their streams come first. */
+const TAKE_UP_MS = 2_000;
 
 /** What the Worker sends to `/submit`. */
 export interface GatewayJob extends Omit<Job, 'prompt' | 'compression' | 'promptId'>, SentPrompt {
@@ -26,13 +28,6 @@ export interface GatewayJob extends Omit<Job, 'prompt' | 'compression' | 'prompt
   readonly deadlineMs: number;
   /** Generation goes on without its client. */
   readonly continues: boolean;
-}
-
-interface Watched {
-  readonly live: LiveRequest;
-  readonly continues: boolean;
-  /** Of the client's request. */
-  readonly signal: AbortSignal;
 }
 
 export class Gateway extends DurableObject<Env> {
@@ -82,9 +77,32 @@ export class Gateway extends DurableObject<Env> {
 
   async #connect(shard: string): Promise<Fleet> {
     const { NATS_WS_URL: url, NATS_USER: user, NATS_PASSWORD: password } = this.env;
-    const bus = await Bus.connect({ url, user, password, name: `millrace-gateway-${shard}` });
+    // Before anything is opened: either may name a bad setting.
+    const routing = routingOf(this.env);
     const { submitTimeoutMs } = limitsOf(this.env);
-    return Fleet.start({ bus, shard, shardEpoch: this.#shardEpoch, routing: routingOf(this.env), submitTimeoutMs });
+    const bus = await Bus.connect({ url, user, password, name: `millrace-gateway-${shard}` });
+    try {
+      const fleet = await Fleet.start({ bus, shard, shardEpoch: this.#shardEpoch, routing, submitTimeoutMs });
+      this.ctx.waitUntil(this.#takeUp(fleet));
+      return fleet;
+    } catch (error) {
+      await bus.close();
+      throw error;
+    }
+  }
+
+  /** Streams of an earlier incarnation that go on without a client: its lease on them runs out unless this one acks. */
+  async #takeUp(fleet: Fleet): Promise<void> {
+    await new Promise((resolve) => setTimeout(resolve, TAKE_UP_MS));
+    for (const info of this.#store.continuing(Date.now())) {
+      if (fleet.find(info.id) !== undefined) continue;
+      const live = resumed(
+        info,
+        Array.from({ length: info.choices }, () => 0),
+      );
+      live.detached = true;
+      await fleet.resume(live);
+    }
   }
 
   async #submit(fleet: Fleet, job: GatewayJob, signal: AbortSignal): Promise<Response> {
@@ -99,28 +117,28 @@ export class Gateway extends DurableObject<Env> {
     const { n: choices } = job.params;
     const offsets = Array.from({ length: choices }, () => 0);
     const open = (worker: string, epoch: string) =>
-      new LiveRequest({ id, attempt: 1, worker, epoch, offsets, whole: !job.stream });
+      new LiveRequest({ id, attempt: 1, worker, epoch, offsets, whole: !job.stream, continues: job.continues });
     const { admitted, live } = await fleet.submit(submit, open);
     const created = Math.floor(Date.now() / 1000);
     const { kind, model, includeUsage, tenant, continues } = job;
     const { worker, epoch, fingerprint } = admitted;
     const info: StreamInfo = {
       ...{ id, tenant, worker, epoch, attempt: 1, kind, model },
-      ...{ fingerprint, created, includeUsage, choices, continues },
+      ...{ fingerprint, created, includeUsage, choices, continues, stopped: false },
       saved: savingsOf(job.savedBytes, job.prompt, admitted.promptTokens),
     };
-    this.#store.save(info, Date.now());
+    this.#store.save(info, job.deadlineMs);
     if ((await this.ctx.storage.getAlarm()) === null) await this.ctx.storage.setAlarm(Date.now() + PRUNE_INTERVAL_MS);
-    const onGone = this.#watch(fleet, { live, continues, signal });
+    const onGone = this.#watch(fleet, live, signal);
     return job.stream ? this.#stream(fleet, { live, info, onGone }) : this.#whole(fleet, live, info);
   }
 
   /** What to do once the client is gone: signal, stream cancel or both may tell, the worker hears it once. */
-  #watch(fleet: Fleet, { live, continues, signal }: Watched): () => void {
+  #watch(fleet: Fleet, live: LiveRequest, signal: AbortSignal): () => void {
     const onGone = () => {
       if (live.detached) return;
       live.detached = true;
-      if (!continues && !live.ended) this.ctx.waitUntil(fleet.cancel(live.worker, live.id));
+      if (!live.wanted && !live.ended) this.ctx.waitUntil(fleet.cancel(live.worker, live.id));
     };
     if (signal.aborted) onGone();
     signal.addEventListener('abort', onGone);
@@ -167,30 +185,34 @@ export class Gateway extends DurableObject<Env> {
     info: StreamInfo,
     { eventId, signal }: { eventId: string; signal: AbortSignal },
   ): Promise<Response> {
-    const { id, attempt, worker, epoch, continues } = info;
-    const offsets = parseEventId(eventId, info.choices);
-    const live = new LiveRequest({ id, attempt, worker, epoch, offsets, whole: false });
-    fleet.attach(live);
-    const found = await fleet.replay(live);
-    if (found !== true) {
-      fleet.detach(live);
-      if (found === null) throw tooBusy();
+    const live = resumed(info, parseEventId(eventId, info.choices));
+    const answer = await fleet.resume(live);
+    if (answer === 'silent') throw tooBusy();
+    if (answer !== 'found') {
       throw new MillraceError(
         'stream_not_found',
         'The stream has ended and is no longer kept, or its worker was lost.',
       );
     }
-    const onGone = this.#watch(fleet, { live, continues, signal });
+    const onGone = this.#watch(fleet, live, signal);
     return this.#stream(fleet, { live, info, onGone });
   }
 
   async #stop(fleet: Fleet, info: StreamInfo): Promise<Response> {
     const live = fleet.find(info.id);
     if (live !== undefined) live.stopping = true;
-    const stopped = await fleet.cancel(info.worker, info.id);
-    if (stopped === null) throw tooBusy();
-    return Response.json({ id: info.id, object: 'stream', stopped });
+    const answer = await fleet.cancel(info.worker, info.id);
+    // Without an answer it may have been stopped all the same.
+    if (answer === 'found' || answer === 'silent') this.#store.markStopped(info);
+    if (answer === 'silent') throw tooBusy();
+    return Response.json({ id: info.id, object: 'stream', stopped: answer === 'found' });
   }
+}
+
+/** A stream that is read again from `offsets` on. */
+function resumed(info: StreamInfo, offsets: readonly number[]): LiveRequest {
+  const { id, attempt, worker, epoch, continues, stopped: stopping } = info;
+  return new LiveRequest({ id, attempt, worker, epoch, offsets, whole: false, continues, stopping });
 }
 
 function timingHeaders(

@@ -19,6 +19,10 @@ export interface LiveRequestHead {
   readonly offsets: readonly number[];
   /** Its client takes everything in one piece: nothing waits before the end. */
   readonly whole: boolean;
+  /** It goes on without its client. */
+  readonly continues: boolean;
+  /** The client has asked to stop already. */
+  readonly stopping?: boolean;
 }
 
 export class LiveRequest {
@@ -26,8 +30,9 @@ export class LiveRequest {
   readonly attempt: number;
   readonly worker: string;
   readonly startOffsets: readonly number[];
+  readonly continues: boolean;
   /** The client asked to stop: the abort that follows is a normal end. */
-  stopping = false;
+  stopping: boolean;
   /** Its client left: nobody reads, and nobody is too slow. */
   detached = false;
   #epoch: string;
@@ -45,6 +50,8 @@ export class LiveRequest {
     this.attempt = head.attempt;
     this.worker = head.worker;
     this.startOffsets = head.offsets;
+    this.continues = head.continues;
+    this.stopping = head.stopping ?? false;
     this.#epoch = head.epoch;
     this.#choices = head.offsets.map((offset) => new ChoiceOutput(offset));
     this.#whole = head.whole;
@@ -57,6 +64,11 @@ export class LiveRequest {
 
   get ended(): boolean {
     return this.#end !== null || this.#error !== null;
+  }
+
+  /** Whether what its worker still computes is for anybody. */
+  get wanted(): boolean {
+    return !this.ended && (!this.detached || this.continues);
   }
 
   /** Since when there is something that nobody takes; null when nothing waits. */
@@ -97,6 +109,7 @@ export class LiveRequest {
       if (frame.usage.completionTokens > this.#received || !this.#finished) return false;
       this.#end = { usage: frame.usage, timings: frame.timings };
     } else if (this.stopping && frame.code === 'request_cancelled') {
+      if ((frame.usage?.completionTokens ?? 0) > this.#received) return false;
       for (const choice of this.#choices) choice.finish ??= 'stop';
       this.#end = { usage: frame.usage ?? { ...NO_USAGE, completionTokens: this.#received }, timings: null };
     } else {

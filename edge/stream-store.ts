@@ -2,7 +2,7 @@
 import { NOTHING_SAVED, type Savings } from './compression.ts';
 import type { Kind } from './request.ts';
 
-/** Kept this long after the start; the worker forgets sooner. Milliseconds. */
+/** Kept this long after the latest end; the worker forgets sooner. Milliseconds. */
 const RETAIN_MS = 15 * 60_000;
 
 export interface StreamInfo {
@@ -21,7 +21,11 @@ export interface StreamInfo {
   readonly choices: number;
   /** Generation goes on without a client. */
   readonly continues: boolean;
+  /** Its client asked to stop: the abort that a replay ends with is a normal end. */
+  readonly stopped: boolean;
 }
+
+type Written = Omit<StreamInfo, 'saved' | 'stopped'> & Partial<Pick<StreamInfo, 'saved' | 'stopped'>>;
 
 export class StreamStore {
   readonly #sql: SqlStorage;
@@ -31,17 +35,28 @@ export class StreamStore {
     sql.exec('CREATE TABLE IF NOT EXISTS streams (id TEXT PRIMARY KEY, info TEXT NOT NULL, saved_at INTEGER NOT NULL)');
   }
 
-  save(info: StreamInfo, nowMs: number): void {
-    this.#sql.exec('INSERT OR REPLACE INTO streams VALUES (?, ?, ?)', info.id, JSON.stringify(info), nowMs);
+  /** `deadlineMs`: it ends by then; its column had the start in earlier releases. */
+  save(info: StreamInfo, deadlineMs: number): void {
+    this.#sql.exec('INSERT OR REPLACE INTO streams VALUES (?, ?, ?)', info.id, JSON.stringify(info), deadlineMs);
+  }
+
+  markStopped(info: StreamInfo): void {
+    const stopped: StreamInfo = { ...info, stopped: true };
+    this.#sql.exec('UPDATE streams SET info = ? WHERE id = ?', JSON.stringify(stopped), info.id);
   }
 
   /** Null for an unknown id and for another tenant's: the two look the same. */
   find(id: string, tenant: string): StreamInfo | null {
     const [row] = this.#sql.exec<{ info: string }>('SELECT info FROM streams WHERE id = ?', id).toArray();
     if (row === undefined) return null;
-    // Earlier releases saved nothing and wrote nothing of it.
-    const info = JSON.parse(row.info) as Omit<StreamInfo, 'saved'> & { readonly saved?: Savings };
-    return info.tenant === tenant ? { ...info, saved: info.saved ?? NOTHING_SAVED } : null;
+    const info = parse(row.info);
+    return info.tenant === tenant ? info : null;
+  }
+
+  /** Streams that may still run without a client. */
+  continuing(nowMs: number): readonly StreamInfo[] {
+    const running = this.#sql.exec<{ info: string }>('SELECT info FROM streams WHERE saved_at > ?', nowMs).toArray();
+    return running.map(({ info }) => parse(info)).filter(({ continues, stopped }) => continues && !stopped);
   }
 
   /** Returns how many are left. */
@@ -49,4 +64,9 @@ export class StreamStore {
     this.#sql.exec('DELETE FROM streams WHERE saved_at < ?', nowMs - RETAIN_MS);
     return this.#sql.exec<{ left: number }>('SELECT count(*) AS left FROM streams').one().left;
   }
+}
+
+/** Earlier releases wrote neither what was saved nor whether it was stopped. */
+function parse(info: string): StreamInfo {
+  return { saved: NOTHING_SAVED, stopped: false, ...(JSON.parse(info) as Written) };
 }

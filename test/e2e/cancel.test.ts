@@ -177,8 +177,12 @@ test('stop is its own endpoint and ends the stream well', async () => {
   const id = await idOf({ response, leave: () => {} });
   const stopped = await stack.post(`/v1/streams/${id}/stop`, {});
   expect(await stopped.json()).toEqual({ id, object: 'stream', stopped: true });
-  const events: string[] = [];
-  for await (const { data } of sseEvents(await response)) events.push(data);
-  expect(events.at(-1)).toBe('[DONE]');
-  expect(JSON.parse(events.at(-2) ?? '')).toMatchObject({ choices: [{ finish_reason: 'stop' }] });
+  // The same for who reads it again, from its start or from its end.
+  const again = (offset: string) => stack.get(`/v1/streams/${id}${offset}`);
+  for (const read of [() => response, () => again(''), () => again('?offset=1')]) {
+    const events: string[] = [];
+    for await (const { data } of sseEvents(await read())) events.push(data);
+    expect(events.at(-1)).toBe('[DONE]');
+    expect(JSON.parse(events.at(-2) ?? '')).toMatchObject({ choices: [{ finish_reason: 'stop' }] });
+  }
 });

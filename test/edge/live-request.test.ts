@@ -3,11 +3,11 @@ import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { LiveRequest } from '../../edge/live-request.ts';
 import { MillraceError } from '../../shared/errors.ts';
-import type { Frame } from '../../shared/protocol.ts';
+import { NO_USAGE, type Frame } from '../../shared/protocol.ts';
 import { choiceEnd, delta, drawn, HEAD, streamEnd, tokensOf, type Token } from './frames.ts';
 
 const open = (offsets: readonly number[] = [0], whole = false) =>
-  new LiveRequest({ ...HEAD, worker: 'w', epoch: 'e', offsets, whole });
+  new LiveRequest({ ...HEAD, worker: 'w', epoch: 'e', offsets, whole, continues: false });
 
 /** What a choice has put out, by all that was taken of it. */
 interface Seen {
@@ -98,6 +98,22 @@ describe('live request', () => {
       { text: 'c', offset: 3 },
       { text: '', offset: 0 },
     ]);
+  });
+
+  it('a stop ends it well once all that was generated has come', () => {
+    const live = open();
+    live.stopping = true;
+    const usage = { ...NO_USAGE, completionTokens: 3 };
+    const aborted: Frame = { ...HEAD, type: 'stream-error', code: 'request_cancelled', message: 'm', usage };
+    live.accept(delta(0, tokensOf('ab')), 0);
+    expect(live.accept(aborted, 0)).toBe(false);
+    live.accept(delta(0, tokensOf('abc')), 0);
+    expect(live.accept(aborted, 0)).toBe(true);
+    expect(live.take()).toMatchObject({
+      choices: [{ text: 'abc', finishReason: 'stop' }],
+      end: { usage },
+      error: null,
+    });
   });
 
   it('logprobs are null when the frames have none, also after some had', () => {

@@ -19,7 +19,7 @@ interface Opened {
 }
 
 function opened(offsets: readonly number[] = [0], extra: Partial<SseOptions> = {}): Opened {
-  const live = new LiveRequest({ ...HEAD, worker: 'w', epoch: 'e', offsets, whole: false });
+  const live = new LiveRequest({ ...HEAD, worker: 'w', epoch: 'e', offsets, whole: false, continues: false });
   const said: string[] = [];
   const onCancel = () => said.push('cancel');
   const onDone = () => said.push('done');

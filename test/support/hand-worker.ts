@@ -12,8 +12,10 @@ export class HandWorker implements AsyncDisposable {
   epoch = 'e1';
   /** Of its replies; a worker that restarted since its last heartbeat differs. */
   admitsAs = 'e1';
-  /** Hears everything and answers nothing. */
-  mute = false;
+  /** What it hears and does not answer. */
+  mutes: (type: 'submit' | Control['type']) => boolean = () => false;
+  /** Whether it knows what it is asked about. */
+  found = true;
   readonly submits: Submit[] = [];
   readonly controls: Control[] = [];
   readonly #nats: NatsConnection;
@@ -30,15 +32,16 @@ export class HandWorker implements AsyncDisposable {
     nats.subscribe(subjects.submit(modelKey(MODEL), worker), {
       callback: (_, message) => {
         this.submits.push(message.json<Submit>());
-        if (this.mute) return;
+        if (this.mutes('submit')) return;
         const admitted = { type: 'admitted', worker, epoch: this.admitsAs, promptTokens: 1, fingerprint: 'f' };
         message.respond(JSON.stringify(admitted));
       },
     });
     nats.subscribe(subjects.control(worker), {
       callback: (_, message) => {
-        this.controls.push(message.json<Control>());
-        if (!this.mute) message.respond(JSON.stringify({ ok: true, found: true }));
+        const control = message.json<Control>();
+        this.controls.push(control);
+        if (!this.mutes(control.type)) message.respond(JSON.stringify({ ok: true, found: this.found }));
       },
     });
   }
@@ -61,6 +64,11 @@ export class HandWorker implements AsyncDisposable {
     await this.#nats.flush();
   }
 
+  /** A batch that the bus loses. */
+  skip(): void {
+    this.#seq++;
+  }
+
   /** One batch to the gateway that submitted last; `from` is the epoch it claims. */
   async send(frames: readonly Frame[], from = this.epoch): Promise<void> {
     const { shard, shardEpoch } = this.submits.at(-1) ?? { shard: '', shardEpoch: '' };
@@ -74,7 +82,8 @@ export class HandWorker implements AsyncDisposable {
     return this.controls.filter((control) => control.type === type).length;
   }
 
+  /** Nobody listens any more once it resolves. */
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#nats.close();
+    if (!this.#nats.isClosed()) await this.#nats.drain();
   }
 }

@@ -85,7 +85,7 @@ function jobOf(ids: number[], tenant = 't'): Submit {
 async function run(ids: number[], tenant?: string): Promise<{ worker: string; cachedTokens: number }> {
   const job = jobOf(ids, tenant);
   const open = (worker: string, epoch: string) =>
-    new LiveRequest({ id: job.id, attempt: 1, worker, epoch, offsets: [0], whole: true });
+    new LiveRequest({ id: job.id, attempt: 1, worker, epoch, offsets: [0], whole: true, continues: false });
   const { live } = await fleet.submit(job, open);
   await until(() => live.ended);
   fleet.detach(live);

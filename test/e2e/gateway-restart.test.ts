@@ -1,0 +1,72 @@
+/** workerd dies and comes back: what goes on without its client is taken up by the new incarnation of its gateway. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { runEdge, startEdge, type EdgeProcess } from '../../infra/dev/edge.ts';
+import { startNats, type NatsServer } from '../../infra/dev/nats.ts';
+import { deltaOf } from '../support/fleet-world.ts';
+import { HandWorker } from '../support/hand-worker.ts';
+import { until } from '../support/stack.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'millrace-test-'));
+let nats: NatsServer;
+let edge: EdgeProcess;
+let worker: HandWorker;
+let beats: NodeJS.Timeout;
+
+const onLine = () => {};
+const models = async () => {
+  const headers = { authorization: `Bearer ${edge.apiKey}` };
+  return (await (await fetch(`${edge.url}/v1/models`, { headers })).json()) as { data?: { id: string }[] };
+};
+/** Its gateway knows the worker. */
+const knowsWorker = () => until(async () => (await models()).data?.[0]?.id === 'm');
+
+beforeAll(async () => {
+  nats = await startNats();
+  worker = await HandWorker.connect(nats, 'hand');
+  beats = setInterval(() => void worker.heartbeat(), 500);
+  edge = await startEdge({ nats, folder, onLine });
+  await knowsWorker();
+}, 180_000);
+afterAll(async () => {
+  clearInterval(beats);
+  await edge[Symbol.asyncDispose]();
+  await worker[Symbol.asyncDispose]();
+  await nats[Symbol.asyncDispose]();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+test(
+  'a stream that is to go on is replayed to it and acked, one that is not is left alone',
+  { timeout: 120_000 },
+  async () => {
+    const ids: (string | null)[] = [];
+    for (const onDisconnect of ['continue', 'cancel']) {
+      const asked = worker.submits.length;
+      const asking = fetch(`${edge.url}/v1/completions`, {
+        method: 'POST',
+        headers: { authorization: `Bearer ${edge.apiKey}`, 'x-millrace-on-disconnect': onDisconnect },
+        body: JSON.stringify({ model: 'm', prompt: 'a', stream: true }),
+      });
+      await until(() => worker.submits.length > asked);
+      // The answer begins with it.
+      await worker.send([{ ...deltaOf(0, 'a'), id: worker.submits[asked]?.id ?? '' }]);
+      const response = await asking;
+      expect(response.status).toBe(200);
+      response.text().catch(() => {});
+      ids.push(response.headers.get('x-millrace-stream-id'));
+    }
+    const before = worker.submits.at(-1)?.shardEpoch;
+    await edge[Symbol.asyncDispose]();
+    worker.controls.length = 0;
+    edge = await runEdge(edge.state);
+    await knowsWorker();
+    const ofNew = (type: string) =>
+      worker.controls.filter((each) => each.type === type && 'shardEpoch' in each && each.shardEpoch !== before);
+    await until(() => ofNew('replay').length > 0);
+    await until(() => ofNew('ack').length > 1);
+    expect(ofNew('replay').map((each) => 'id' in each && each.id)).toEqual([ids[0]]);
+  },
+);
