@@ -64,6 +64,8 @@ const message = v.strictObject(
     name: optional(v.pipe(text, v.maxLength(64, 'must have at most 64 characters'))),
     // SDKs send an answer's message back whole, empty fields included.
     ...Object.fromEntries(EMPTY_FIELDS.map((field) => [field, absent])),
+    // What the model thought on its way to an earlier answer is not shown to it again.
+    reasoning_content: optional(text),
   },
   'must be an object of `role` and `content`',
 );

@@ -293,7 +293,9 @@ describe('what is taken', () => {
   it('an answer’s message comes back as an SDK sends it', () => {
     const answer = { role: 'assistant', content: 'x', refusal: null, tool_calls: null, audio: null, annotations: null };
     const { prompt } = parseChat(withMessage(answer));
-    expect(prompt).toEqual({ type: 'chat', messages: [...messages, { role: 'assistant', content: 'x' }] });
+    const kept = { type: 'chat', messages: [...messages, { role: 'assistant', content: 'x' }] };
+    expect(prompt).toEqual(kept);
+    expect(parseChat(withMessage({ ...answer, reasoning_content: 'hm' })).prompt).toEqual(kept);
   });
 
   it('prompts: a string, a list with one string, token ids', () => {
