@@ -6,7 +6,8 @@ export default defineConfig({
     // Models and servers are real: one file at a time on two cores.
     maxWorkers: 1,
     pool: 'forks',
-    testTimeout: 30_000,
+    // Against tests that hang; no bound on speed, since machines stall.
+    testTimeout: 120_000,
     hookTimeout: 120_000,
     // ONNX Runtime reads this when its library is loaded.
     env: { ORT_DISABLE_TELEMETRY: '1' },

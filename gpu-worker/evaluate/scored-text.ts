@@ -58,7 +58,8 @@ export interface ReadTextsOptions {
  * the tokens that the model would say count, of a text all but the first. Throws with the line that cannot be read.
  */
 export function readTexts(path: string, options: ReadTextsOptions): readonly ScoredText[] {
-  const file = readFileSync(path, 'utf8');
+  // Editors may put a byte order mark before the first line.
+  const file = readFileSync(path, 'utf8').replace(/^\uFEFF/, '');
   const reader = new TextReader(options);
   if (!path.endsWith('.jsonl')) return reader.read({ text: file });
   return file.split('\n').flatMap((line, i) => {

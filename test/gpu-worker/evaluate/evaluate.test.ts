@@ -102,6 +102,11 @@ describe('texts', () => {
     expect(text?.ids).toHaveLength(64);
   });
 
+  test('are no others for a byte order mark before them', () => {
+    expect(read(['\uFEFF"one"', '"two"'])).toEqual(read(['"one"', '"two"']));
+    expect(read(['\uFEFFone'], 'text.txt')).toEqual(read(['one'], 'text.txt'));
+  });
+
   test.each([['{'], ['{"messages": []}'], ['{"messages": [{"role": "robot", "content": "x"}]}'], ['7']])(
     '%s is refused with its line',
     (line) => expect(() => read(['"fine"', line])).toThrow(/texts\.jsonl:2: not a text to judge a model by/),
