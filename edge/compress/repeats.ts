@@ -183,7 +183,7 @@ export class RepeatIndex {
   /** Units from `i` on that equal lines above, from the first line with that quote on; null where that saves too little. */
   #longestRun(i: number, { units, isFree, cuts: known, rests }: Search): Run | null {
     const at = this.#beginOf(units[i], known);
-    if (at === null || !isFree(i)) return null;
+    if (at === null || !isFree(i) || quoteOf(this.#lines.lineAt(at) ?? '') === null) return null;
     const cuts: (readonly [Cut, number])[] = [];
     let [lineCount, unitCount, chars, kept] = [0, 0, 0, 0];
     let unit = i;
@@ -200,7 +200,7 @@ export class RepeatIndex {
       [lineCount, unitCount] = [line - at + 1, unit - i];
     }
     const isEnough = chars > MIN_REPEAT_CHARS && (cuts.length === 0 || chars + kept >= MIN_KEPT_CHARS);
-    return isEnough && quoteOf(this.#lines.lineAt(at) ?? '') !== null ? { at, lineCount, unitCount, cuts } : null;
+    return isEnough ? { at, lineCount, unitCount, cuts } : null;
   }
 
   /** The line that was sent for this one, if it can be told from all others. */

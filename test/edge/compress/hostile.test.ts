@@ -32,6 +32,7 @@ const TEXTS: Readonly<Record<string, string>> = {
   'ending marks': filled('. ! ? '),
   'dots alone': filled('.'),
   'equal lines': filled('The same line of text again and again, for ever.\n'),
+  'equal lines that no quote can name': filled('The same … of text again and again, for ever.\n'),
   'equal documents': filled(`${'The mill stands by the river in the valley. '.repeat(8)}\n\n`),
   'question marks on lines': filled('why?\n'),
   'context marks': filled('Document 1: a\n</document>\nQuestion: b?\n\n'),
