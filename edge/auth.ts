@@ -1,5 +1,6 @@
 /** Bearer key → tenant. Knows the table of keys, no routes. */
 import { MillraceError } from '../shared/errors.ts';
+import { SUBJECT_TOKEN } from '../shared/subjects.ts';
 import type { CompressionOptions } from './compress/compress.ts';
 import { DEFAULT_RATE, LOSSLESS } from './compression.ts';
 import type { Env } from './env.ts';
@@ -30,7 +31,7 @@ const CACHE_SIZE = 1000;
 /** By public id and hash: the id alone would let a forged secret hit. Pure data, so isolates may share it over requests. */
 const cache = new Map<string, { readonly principal: Principal; readonly until: number }>();
 
-/** Throws `invalid_api_key`, the same for whatever is wrong with the key. */
+/** Throws `invalid_api_key`, the same for whatever is wrong with the key; `server_error` for a row that cannot be right. */
 export async function authenticate(header: string | null, env: Env): Promise<Principal> {
   const [, text] = /^Bearer\s+(\S+)$/i.exec(header ?? '') ?? [];
   if (text === undefined) {
@@ -48,6 +49,12 @@ export async function authenticate(header: string | null, env: Env): Promise<Pri
   const alive = row !== null && row.disabled === 0 && (row.expires_at === null || row.expires_at > Date.now());
   if (parsed === null || row === null || !matches || !alive) {
     throw new MillraceError('invalid_api_key', 'Incorrect API key provided.');
+  }
+  if (!SUBJECT_TOKEN.test(row.tenant)) {
+    const cause = new Error(
+      `tenant ${JSON.stringify(row.tenant)} of key ${parsed.publicId} must match ${SUBJECT_TOKEN}`,
+    );
+    throw new MillraceError('server_error', 'This API key is not set up well: ask who gave it to you.', { cause });
   }
   const models = row.models === null ? null : (JSON.parse(row.models) as string[]);
   const principal = { tenant: row.tenant, keyId: parsed.publicId, models, compression: compressionOf(row) };

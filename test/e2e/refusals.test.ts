@@ -21,7 +21,15 @@ interface Refusal {
 const keys: Record<string, MintedKey> = {};
 
 async function mintKeys(pepper: string): Promise<readonly SeededKey[]> {
-  const names = ['disabled', 'expired', 'not yet expired', 'rotated', 'rotated, second secret', 'alias only'];
+  const names = [
+    'disabled',
+    'expired',
+    'not yet expired',
+    'rotated',
+    'rotated, second secret',
+    'alias only',
+    'odd tenant',
+  ];
   for (const name of names) keys[name] = await mintKey(pepper);
   const row = (name: string, extra: Partial<SeededKey> = {}) => {
     const { publicId = '', secretHash = '' } = keys[name] ?? {};
@@ -33,6 +41,7 @@ async function mintKeys(pepper: string): Promise<readonly SeededKey[]> {
     row('not yet expired', { expiresAt: Date.now() + 3_600_000 }),
     row('rotated', { secondSecretHash: row('rotated, second secret').secretHash }),
     row('alias only', { models: [ALIAS] }),
+    row('odd tenant', { tenant: 'acme.com' }),
   ];
 }
 
@@ -102,6 +111,14 @@ describe('keys', () => {
     const refused = await ask(MODEL);
     expect(refused.status).toBe(403);
     expect(await refused.json()).toMatchObject({ error: { code: 'permission_denied', param: 'model' } });
+  });
+
+  test('a key of a tenant that cannot be: the log says why, the client hears no internals', async () => {
+    const response = await call('/v1/models', keyOf('odd tenant'));
+    expect(response.status).toBe(500);
+    const message = 'This API key is not set up well: ask who gave it to you.';
+    expect(await response.json()).toMatchObject({ error: { code: 'server_error', message } });
+    await until(() => stack.edgeLog.some((line) => line.includes('acme.com') && line.includes('must match')));
   });
 
   test('a stream of another tenant is not there', async () => {
