@@ -41,12 +41,12 @@ export class CachedRepository {
   find(): string | null {
     const commit = COMMIT.test(this.revision) ? this.revision : readText(this.#ref());
     if (commit === null || !COMMIT.test(commit)) return null;
-    return this.has(commit) ? this.#snapshot(commit) : null;
+    return this.has(commit) ? this.snapshot(commit) : null;
   }
 
   /** All of that commit is here. */
   has(commit: string): boolean {
-    return isComplete(this.#snapshot(commit));
+    return isComplete(this.snapshot(commit));
   }
 
   require(reason: string): string {
@@ -58,8 +58,12 @@ export class CachedRepository {
     );
   }
 
+  snapshot(commit: string): string {
+    return join(this.#root, 'snapshots', commit);
+  }
+
   begin(commit: string): string {
-    const folder = this.#snapshot(commit);
+    const folder = this.snapshot(commit);
     mkdirSync(folder, { recursive: true });
     mkdirSync(this.blobs, { recursive: true });
     return folder;
@@ -67,7 +71,7 @@ export class CachedRepository {
 
   /** Gives a file of the snapshot the content of a blob. Others who read the snapshot never find it missing. */
   link(commit: string, file: string, blob: string): void {
-    const path = join(this.#snapshot(commit), file);
+    const path = join(this.snapshot(commit), file);
     const target = join('..', '..', 'blobs', blob);
     if (linkTarget(path) === target) return;
     const partial = partialOf(path);
@@ -88,10 +92,6 @@ export class CachedRepository {
 
   #ref(): string {
     return join(this.#root, 'refs', this.revision);
-  }
-
-  #snapshot(commit: string): string {
-    return join(this.#root, 'snapshots', commit);
   }
 }
 

@@ -83,15 +83,14 @@ export async function fetchModel(model: HubModel, options: FetchOptions): Promis
     options.onNotice?.(`${whyUnreachable(error)}: ${model.id} is used as it is in the cache`);
     return folder;
   }
-  const folder = repository.begin(commit);
   try {
-    await fill(folder, { id: model.id, commit, repository, options });
+    await fill({ id: model.id, commit, repository, options });
   } catch (error) {
     if (!isUnreachable(error) || !repository.has(commit)) throw explained(error, model, options.settings);
     options.onNotice?.(`${whyUnreachable(error)}: ${model.id} is used as it is in the cache`);
   }
   repository.point(commit);
-  return folder;
+  return repository.snapshot(commit);
 }
 
 interface Filling {
@@ -102,8 +101,9 @@ interface Filling {
 }
 
 /** Settings first: a model that cannot be served is refused before its weights are fetched. */
-async function fill(folder: string, { id, commit, repository, options }: Filling): Promise<void> {
+async function fill({ id, commit, repository, options }: Filling): Promise<void> {
   const { settings } = options;
+  const folder = repository.begin(commit);
   const listed = await list(id, commit, settings);
   const find = (path: string): RemoteFile | undefined => listed.find((file) => file.path === path);
   for (const required of ['config.json', 'tokenizer.json']) {
@@ -206,6 +206,12 @@ function explained(error: unknown, { id, revision }: HubModel, { token }: HubSet
     return new ModelFolderError(`${id}: ${whyUnreachable(error)}; what has arrived is kept, start again to go on`, {
       cause: error,
     });
+  }
+  if (error instanceof Error && 'syscall' in error) {
+    return new ModelFolderError(
+      `${id} is not whole in the cache, which cannot be written (${error.message}): let this user write it, or set HF_HUB_CACHE to another folder`,
+      { cause: error },
+    );
   }
   if (!(error instanceof HubApiError)) return error;
   const withToken = token === null ? 'set HF_TOKEN if it is private' : 'check that HF_TOKEN may read it';

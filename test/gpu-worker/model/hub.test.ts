@@ -315,6 +315,15 @@ describe('refusals', () => {
     await expect(open()).rejects.toThrow(reason);
   });
 
+  test('a cache that cannot be written: what to do', async () => {
+    hub.put(ID, single());
+    const file = join(cache, 'file');
+    writeFileSync(file, '');
+    await expect(fetchIt({ cache: file })).rejects.toThrow(
+      /^some\/model is not whole in the cache, which cannot be written \(ENOTDIR: .+\): let this user write it, or set/,
+    );
+  });
+
   test('HF_HUB_OFFLINE asks nothing', async () => {
     hub.put(ID, single());
     await expect(fetchIt({ offline: true })).rejects.toThrow(
