@@ -44,7 +44,9 @@ function withoutRepeats(text: string): string {
   const said: Said = new Map();
   const kept: Pick<Unit, 'kind' | 'text'>[] = [];
   for (const unit of parseUnits(text)) {
-    const line = unit.kind === 'prose' && !HEADING.test(unit.text) ? shortLine(unit.text, said) : unit.text;
+    const short = unit.kind === 'prose' && !HEADING.test(unit.text) ? shortLine(unit.text, said) : unit.text;
+    // A mark of code in the middle of a line may open code at its begin.
+    const line = unit.kind === 'prose' && parseUnits(short)[0]?.kind === 'code' ? unit.text : short;
     if (unit.kind === 'prose' && line === '') continue;
     const isSecondBlank = unit.kind === 'blank' && (kept.at(-1)?.kind ?? 'blank') === 'blank';
     if (!isSecondBlank) kept.push({ kind: unit.kind, text: line });

@@ -42,6 +42,7 @@ describe('what stays', () => {
     'Tell how it works. Tell when it works.',
     '```python\n# Please note that this is in order to test\nx = 1   \n```',
     'Be polite. Be polite to children.',
+    'Ask first.\n\nAsk first. ```js\nReturns are free.\n\n```\nPlease note that it rains.',
     'You will receive a question of a customer.',
     'You are a one-person team.',
     'You are a European.',
