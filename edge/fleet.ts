@@ -146,9 +146,8 @@ export class Fleet {
   }
 
   #noWorker(model: string): MillraceError {
-    const models = [...new Set(this.workers().flatMap((worker) => worker.models))];
-    if (models.length === 0) return new MillraceError('no_worker', 'No worker is available. Try again shortly.');
-    if (models.includes(model)) return new MillraceError('no_worker', 'No worker of this model is available.');
+    if (this.workers().length === 0) return noWorker('No worker is available. Try again shortly.');
+    if (this.#registry.remembers(model)) return noWorker('No worker of this model is available. Try again shortly.');
     return modelNotFound(model);
   }
 
@@ -220,6 +219,10 @@ export class Fleet {
       console.warn(JSON.stringify({ event: 'bad-message', error: String(error) }));
     }
   }
+}
+
+function noWorker(message: string): MillraceError {
+  return new MillraceError('no_worker', message);
 }
 
 export function tooBusy(retryAfterMs = CONTROL_TIMEOUT_MS): MillraceError {

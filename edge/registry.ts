@@ -42,6 +42,11 @@ export class Registry {
     return entries.map(({ heartbeat }) => heartbeat);
   }
 
+  /** Whether a worker served `model` of late, even if none does now. */
+  remembers(model: string): boolean {
+    return [...this.#entries.values()].some(({ heartbeat }) => heartbeat.models.includes(model));
+  }
+
   /** Workers of `model` that take requests. */
   ready(model: string, nowMs: number): readonly Heartbeat[] {
     return this.alive(nowMs).filter(({ status, models }) => status === 'ready' && models.includes(model));

@@ -5,6 +5,7 @@ import { startNats, type NatsServer } from '../../infra/dev/nats.ts';
 import type { MillraceError } from '../../shared/errors.ts';
 import type { Frame } from '../../shared/protocol.ts';
 import { deltaOf, FleetWorld, textOf } from '../support/fleet-world.ts';
+import { HandWorker } from '../support/hand-worker.ts';
 import { until } from '../support/stack.ts';
 
 let nats: NatsServer;
@@ -31,8 +32,8 @@ async function textWith(live: LiveRequest, marker: Frame): Promise<string> {
 }
 
 /** Of another request's submit. */
-const codeOf = () =>
-  world.submit({ id: 'r2' }).then(
+const codeOf = (model = 'm') =>
+  world.submit({ id: 'r2', model }).then(
     () => null,
     (error: unknown) => (error as MillraceError).code,
   );
@@ -74,7 +75,7 @@ describe('fencing', () => {
     const live = await world.submit();
     await world.worker[Symbol.asyncDispose]();
     // The server may take a moment to see the connection closed.
-    await expect.poll(codeOf, { timeout: 10_000 }).toBe('no_worker');
+    await expect.poll(() => codeOf(), { timeout: 10_000 }).toBe('no_worker');
     await world.restart('e2');
     await until(() => live.ended);
     expect(live.take().error?.code).toBe('worker_lost');
@@ -103,7 +104,23 @@ describe('submit', () => {
 
   it('a worker that left without a word is gone', async () => {
     await world.worker[Symbol.asyncDispose]();
-    await expect.poll(codeOf, { timeout: 10_000 }).toBe('no_worker');
+    await expect.poll(() => codeOf(), { timeout: 10_000 }).toBe('no_worker');
+  });
+
+  it('a model whose only worker has left is not available, one that nobody had does not exist', async () => {
+    await using other = await HandWorker.connect(nats, 'other', 'o');
+    await until(async () => {
+      await other.heartbeat();
+      return world.fleet.workers().some(({ worker }) => worker === 'other');
+    });
+    await world.worker[Symbol.asyncDispose]();
+    // Known to live by its heartbeat, however long a process stalls.
+    const codeWith = async (model: string) => {
+      await other.heartbeat();
+      return codeOf(model);
+    };
+    await expect.poll(() => codeWith('x'), { timeout: 10_000 }).toBe('model_not_found');
+    await expect.poll(() => codeWith('m'), { timeout: 10_000 }).toBe('no_worker');
   });
 
   it('what the server would not carry is too large, not too busy', async () => {

@@ -16,6 +16,7 @@ test('one that is gone is back with its next heartbeat, which still tells that i
   registry.markGone('a');
   registry.markGone('unknown');
   expect(registry.alive(1)).toEqual([]);
+  expect([registry.remembers('m'), registry.remembers('n')]).toEqual([true, false]);
   expect(registry.see(beat('a', 'e2'), 2)).toBe('e1');
   expect(namesOf(registry.ready('m', 3))).toEqual(['a']);
 });

@@ -12,6 +12,7 @@ import { until } from './stack.ts';
 const SHARD = 's0';
 
 type Head = Partial<Pick<LiveRequestHead, 'id' | 'attempt' | 'offsets' | 'continues'>>;
+type Asked = Head & { readonly model?: string };
 
 export class FleetWorld implements AsyncDisposable {
   readonly nats: NatsServer;
@@ -55,10 +56,10 @@ export class FleetWorld implements AsyncDisposable {
     await this.beat(epoch);
   }
 
-  async submit(head: Head = {}, text = 'hi'): Promise<LiveRequest> {
+  async submit({ model = 'm', ...head }: Asked = {}, text = 'hi'): Promise<LiveRequest> {
     const { id = 'r1', attempt = 1, offsets = [0] } = head;
     const job: Submit = {
-      ...{ v: 1, id, attempt, shard: SHARD, shardEpoch: this.#shardEpoch, tenant: 't', model: 'm', priority: 0 },
+      ...{ v: 1, id, attempt, shard: SHARD, shardEpoch: this.#shardEpoch, tenant: 't', model, priority: 0 },
       ...{ prompt: { type: 'text', text }, params: { ...DEFAULT_SAMPLING, n: offsets.length } },
       ...{ speculation: 'auto', cacheSalt: '', templateValues: {}, deadlineMs: Date.now() + 60_000 },
     };

@@ -4,8 +4,6 @@ import type { NatsServer } from '../../infra/dev/nats.ts';
 import type { Control, Frame, Submit } from '../../shared/protocol.ts';
 import { modelKey, subjects } from '../../shared/subjects.ts';
 
-const MODEL = 'm';
-
 export class HandWorker implements AsyncDisposable {
   readonly worker: string;
   /** Of its heartbeats. */
@@ -19,17 +17,20 @@ export class HandWorker implements AsyncDisposable {
   readonly submits: Submit[] = [];
   readonly controls: Control[] = [];
   readonly #nats: NatsConnection;
+  readonly #model: string;
   #seq = 0;
 
-  static async connect(server: NatsServer, worker: string): Promise<HandWorker> {
+  static async connect(server: NatsServer, worker: string, model = 'm'): Promise<HandWorker> {
     const { user, password: pass } = server.worker;
-    return new HandWorker(await connect({ servers: server.url, user, pass, inboxPrefix: '_INBOX_worker' }), worker);
+    const nats = await connect({ servers: server.url, user, pass, inboxPrefix: '_INBOX_worker' });
+    return new HandWorker(nats, worker, model);
   }
 
-  private constructor(nats: NatsConnection, worker: string) {
+  private constructor(nats: NatsConnection, worker: string, model: string) {
     this.#nats = nats;
     this.worker = worker;
-    nats.subscribe(subjects.submit(modelKey(MODEL), worker), {
+    this.#model = model;
+    nats.subscribe(subjects.submit(modelKey(model), worker), {
       callback: (_, message) => {
         this.submits.push(message.json<Submit>());
         if (this.mutes('submit')) return;
@@ -52,7 +53,7 @@ export class HandWorker implements AsyncDisposable {
         v: 1,
         worker: this.worker,
         epoch: this.epoch,
-        models: [MODEL],
+        models: [this.#model],
         fingerprint: 'f',
         status: 'ready',
         created: 1,
