@@ -12,6 +12,7 @@ import type { TensorEntry } from './safetensors-header.ts';
 import type { HalfType, WeightShape, WeightSource } from './weights.ts';
 
 const INDEX = 'model.safetensors.index.json';
+const USUAL_FILE = 'model.safetensors';
 const MAX_INDEX_BYTES = 8 << 20;
 const MAX_FILES = 1024;
 /** Of every tensor, this many bytes from either end enter the identity: reading all of a large model would take seconds. */
@@ -55,7 +56,7 @@ export function openSafetensors(folder: string): WeightSource {
   };
 }
 
-/** Names of the folder's weight files: those of its index, or its only one. */
+/** Names of the folder's weight files: those of its index, the one of the usual name, or its only one. */
 export function safetensorsFiles(folder: string): readonly string[] {
   const text = readModelText(folder, INDEX, MAX_INDEX_BYTES);
   if (text !== undefined) {
@@ -66,6 +67,8 @@ export function safetensorsFiles(folder: string): readonly string[] {
     return files;
   }
   const files = existsSync(folder) ? readdirSync(folder).filter((file) => file.endsWith('.safetensors')) : [];
+  // Beside it may lie weights in other forms, as in a cache that other programs fill too.
+  if (files.includes(USUAL_FILE)) return [USUAL_FILE];
   if (files.length !== 1) {
     throw new ModelFolderError(
       `${folder} holds ${files.length} .safetensors files without an index: give one or ${INDEX}`,

@@ -65,6 +65,16 @@ describe('files', () => {
     expect(() => openSafetensors(folder)).toThrow('three.safetensors is not in');
   });
 
+  test('without an index: the one of the usual name, or the only one', () => {
+    write({ a: tensor('BF16', [1], 0, 2) }, bytes(0x3f80), { file: 'consolidated.safetensors' });
+    expect(safetensorsFiles(folder)).toEqual(['consolidated.safetensors']);
+    write({ a: tensor('BF16', [1], 0, 2) }, bytes(0x4000));
+    expect(read('a', 1, 1)).toEqual([2]);
+    write({ a: tensor('BF16', [1], 0, 2) }, bytes(0x4000), { file: 'adapter.safetensors' });
+    rmSync(join(folder, 'model.safetensors'));
+    expect(() => openSafetensors(folder)).toThrow('holds 2 .safetensors files without an index');
+  });
+
   test('an index counts tensors of any name; a place that is none is refused by field', () => {
     const index = join(folder, 'model.safetensors.index.json');
     writeFileSync(
