@@ -100,7 +100,10 @@ class TextReader {
   }
 
   #scored(ids: readonly number[], given: number): readonly ScoredText[] {
-    const cut = Int32Array.from(ids.slice(0, this.#options.maxTokens));
+    const { maxTokens, vocabSize } = this.#options;
+    const cut = Int32Array.from(ids.slice(0, maxTokens));
+    const beyond = cut.find((id) => id < 0 || id >= vocabSize);
+    if (beyond !== undefined) throw new RangeError(`token ${beyond} is not among the model's, 0 to ${vocabSize - 1}`);
     return cut.length > given ? [{ ids: cut, given }] : [];
   }
 }

@@ -15,7 +15,8 @@ export class Tokenizer {
   /** Throws when the folder has no tokenizer.json or it is not one. */
   constructor(folder: string) {
     const file = readTokenizerFile(folder);
-    const special = file.added_tokens.filter((token) => token.special === true);
+    // An empty one would be found between any two characters.
+    const special = file.added_tokens.filter(({ special: is, content }) => is === true && content !== '');
     this.controlTokens = special.map(({ content }) => content).toSorted((a, b) => b.length - a.length);
     // Byte-level vocabularies write a byte as a character, SentencePiece's at most three bytes.
     const bytesOf = file.decoder?.type === 'ByteLevel' ? (token: string) => token.length : Buffer.byteLength;

@@ -102,6 +102,13 @@ describe('texts', () => {
     expect(text?.ids).toHaveLength(64);
   });
 
+  test('of tokens that the model does not have are refused with their line', () => {
+    const path = join(folder, 'beyond.jsonl');
+    writeFileSync(path, '"The cat sat."');
+    const few = { ...options, vocabSize: 5 };
+    expect(() => readTexts(path, few)).toThrow(/beyond\.jsonl:1: .*token \d+ is not among the model's, 0 to 4/);
+  });
+
   test('are no others for a byte order mark before them', () => {
     expect(read(['\uFEFF"one"', '"two"'])).toEqual(read(['"one"', '"two"']));
     expect(read(['\uFEFFone'], 'text.txt')).toEqual(read(['one'], 'text.txt'));

@@ -42,6 +42,12 @@ describe('tokens spelt like properties of every object', () => {
   });
 });
 
+test('a control token without text is none', () => {
+  const added = [{ id: 2, content: '', special: true }];
+  writeTokenizer(['ab'], { added_tokens: [...added, { id: 3, content: '<s>', special: true }] });
+  expect(new Tokenizer(folder).controlTokens).toEqual(['<s>']);
+});
+
 describe('a tokenizer.json that cannot be used is refused by field', () => {
   test.each<[string, object, string]>([
     ['no model', { model: null }, 'model'],
