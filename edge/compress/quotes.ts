@@ -7,7 +7,8 @@ const MIN_QUOTED_CHARS = 16;
 const [HEAD, TAIL, MORE] = [36, 24, 4];
 /** With the other half of a surrogate pair. */
 const [MAX_HEAD, MAX_TAIL] = [HEAD + MORE + 1, TAIL + MORE + 1];
-const BETWEEN = ' … ';
+const ELLIPSIS = '…';
+const BETWEEN = ` ${ELLIPSIS} `;
 const MIXER = 0x9e3779b1;
 export const NO_QUOTE = 0;
 
@@ -29,6 +30,11 @@ export function quoteOf(line: string): string | null {
   const quote = `${head}${BETWEEN}${line.slice(tailStart(codes, line.length))}`;
   const isClear = quote.indexOf(BETWEEN) === head.length && quote.lastIndexOf(BETWEEN) === head.length;
   return isClear ? quote : null;
+}
+
+/** As `quoteOf(line) !== null`, but soon told of nearly all lines. */
+export function hasQuote(line: string): boolean {
+  return line.length >= MIN_QUOTED_CHARS && (!line.includes(ELLIPSIS) || quoteOf(line) !== null);
 }
 
 /** Of the quote of the line from `start` to `end`; NO_QUOTE where it has none. Equal quotes have equal hashes. */

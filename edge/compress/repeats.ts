@@ -1,6 +1,6 @@
 /** Exact repeats of lines within a conversation, and the references that stand for them. Never reads a reference back. */
 import { LineIndex } from './line-index.ts';
-import { NO_QUOTE, quoteHashOf, quoteOf } from './quotes.ts';
+import { hasQuote, NO_QUOTE, quoteHashOf, quoteOf } from './quotes.ts';
 import { restsOf } from './rests.ts';
 import type { ReadText, Unit } from './units.ts';
 import type { Cut, Reference, Written } from './written.ts';
@@ -116,7 +116,8 @@ export class RepeatIndex {
     for (let i = 0; i < units.length;) {
       const unit = units[i];
       if (unit === undefined) break;
-      const run = unit.quote === NO_QUOTE ? null : this.#longestRun(i, search);
+      const at = unit.quote === NO_QUOTE || !isFree(i) ? null : this.#beginOf(unit, cuts);
+      const run = at === null ? null : this.#longestRun(i, at, search);
       const first = written.length;
       if (run === null) {
         this.#lines.addUnit(unit, codes);
@@ -180,10 +181,8 @@ export class RepeatIndex {
     return true;
   }
 
-  /** Units from `i` on that equal lines above, from the first line with that quote on; null where that saves too little. */
-  #longestRun(i: number, { units, isFree, cuts: known, rests }: Search): Run | null {
-    const at = this.#beginOf(units[i], known);
-    if (at === null || !isFree(i) || quoteOf(this.#lines.lineAt(at) ?? '') === null) return null;
+  /** Units from `i` on that equal lines from `at` on; null where a reference to them saves too little. */
+  #longestRun(i: number, at: number, { units, isFree, cuts: known, rests }: Search): Run | null {
     const cuts: (readonly [Cut, number])[] = [];
     let [lineCount, unitCount, chars, kept] = [0, 0, 0, 0];
     let unit = i;
@@ -203,14 +202,14 @@ export class RepeatIndex {
     return isEnough ? { at, lineCount, unitCount, cuts } : null;
   }
 
-  /** The line that was sent for this one, if it can be told from all others. */
-  #beginOf(unit: Unit | undefined, cuts: Search['cuts']): number | null {
-    const { text, quote } = unit ?? { text: '', quote: NO_QUOTE };
+  /** The line that was sent for this one, if a quote tells it from all others. */
+  #beginOf({ text, quote }: Unit, cuts: Search['cuts']): number | null {
     const same = this.#lines.first(quote);
-    if (same !== null && this.#lines.lineAt(same) === text) return same;
+    if (same !== null && this.#lines.lineAt(same) === text) return hasQuote(text) ? same : null;
     const shortened = this.#cutFrom.get(quote);
     if (shortened === undefined || cuts.get(shortened)?.originals[0] !== text) return null;
-    return this.#lines.first(quoteHashOf(this.#lines.lineAt(shortened) ?? '')) === shortened ? shortened : null;
+    const sent = this.#lines.lineAt(shortened) ?? '';
+    return hasQuote(sent) && this.#lines.first(quoteHashOf(sent)) === shortened ? shortened : null;
   }
 
   #referenceTo({ at, lineCount, cuts }: Run): Reference {

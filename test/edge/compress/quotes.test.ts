@@ -1,6 +1,6 @@
 import * as fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { quoteHashOf, quoteOf } from '../../../edge/compress/quotes.ts';
+import { hasQuote, quoteHashOf, quoteOf } from '../../../edge/compress/quotes.ts';
 
 const MARK = ' … ';
 const UNITS = [...'aabbccdd1122   ', '\u{3000}', '…', '😀', '\ud83d', '\ude00'];
@@ -32,6 +32,7 @@ test('lines that begin and end as a quote says have that quote, of which its has
   fc.assert(
     fc.property(line, part, (one, middle) => {
       const quote = quoteOf(one);
+      expect(hasQuote(one)).toBe(quote !== null);
       if (quote === null || one.length <= 60) return;
       const [head = '', tail = '', ...more] = quote.split(MARK);
       expect(more).toEqual([]);
