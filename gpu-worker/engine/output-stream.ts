@@ -65,7 +65,7 @@ export class OutputStream {
     return {
       ...{ id: this.#request.id, choice: this.#choice, offset, ids, pieces, finish },
       reasoning: reasoning.every((text) => text === '') ? null : reasoning,
-      logprobs: logprobs === null ? null : ids.flatMap((id, i) => this.#logprobs(id, logprobs[i] ?? null)),
+      logprobs: this.#logprobs(ids, logprobs),
     };
   }
 
@@ -90,7 +90,13 @@ export class OutputStream {
     return { content: split.content + held.content, reasoning: split.reasoning + held.reasoning };
   }
 
-  #logprobs(id: number, drawn: TokenLogprobs | null): DrawnLogprobs[] {
+  /** A step has log probabilities as soon as one of its rows asked; null for a request that did not. */
+  #logprobs(ids: readonly number[], drawn: readonly (TokenLogprobs | null)[] | null): readonly DrawnLogprobs[] | null {
+    if (drawn === null || this.#request.params.logprobs === null) return null;
+    return ids.flatMap((id, i) => this.#logprobsOf(id, drawn[i] ?? null));
+  }
+
+  #logprobsOf(id: number, drawn: TokenLogprobs | null): DrawnLogprobs[] {
     if (drawn === null) return [];
     const withBytes = (token: number, logprob: number) => {
       return { id: token, bytes: [...this.#detokenizer.bytesOf(token)], logprob: Math.max(logprob, LEAST_LOGPROB) };

@@ -368,4 +368,18 @@ describe('on a real model', () => {
     expect(generate(['first'], 8)).not.toEqual(alone);
     runner.dispose();
   });
+
+  test('log probabilities go to who asked for them, not to others of the same steps', () => {
+    const runner = openFixture('tiny-llama', { maxNumSeqs: 4, maxStepTokens: 64 });
+    const world = new EngineWorld(runner);
+    const params = { maxTokens: 4 };
+    world.engine.add(engineRequest('asked', { promptIds: [5, 6, 7], params: { ...params, logprobs: 1 } }));
+    world.engine.add(engineRequest('other', { promptIds: [8, 9], params }));
+    world.runDry();
+    runner.dispose();
+    const { deltas } = world.of('asked');
+    expect(deltas.flatMap(({ ids }) => ids)).toHaveLength(4);
+    for (const { ids, logprobs } of deltas) expect(logprobs?.map(({ id }) => id)).toEqual(ids);
+    expect(world.of('other').deltas.map(({ logprobs }) => logprobs)).toEqual([null, null, null, null]);
+  });
 });
