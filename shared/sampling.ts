@@ -28,7 +28,7 @@ const id = integer(tokenId.min, tokenId.max);
 export const samplingParamsSchema = v.object({
   /** Upper bound of output tokens; null = whatever the context still holds. */
   maxTokens: v.nullable(integer(1, limits.maxTokens)),
-  /** No end-of-sequence or stop token before so many output tokens. */
+  /** No end-of-sequence token, stop token or stop text before so many output tokens. */
   minTokens: integer(0, limits.maxTokens),
   /** Choices. */
   n: integer(1, limits.n),

@@ -12,7 +12,7 @@ export type Speculation = 'off' | 'auto' | 'n-gram';
 export interface EngineSampling {
   /** prompt + maxTokens ≤ maxModelLen. */
   readonly maxTokens: number;
-  /** No end-of-sequence or stop token before so many output tokens. */
+  /** No end-of-sequence token, stop token or stop text before so many output tokens. */
   readonly minTokens: number;
   /** 0 = greedy. */
   readonly temperature: number;

@@ -31,10 +31,9 @@ export class OutputStream {
     this.#splitter = request.reasoning === null ? null : new ReasoningSplitter(request.reasoning);
     // An earlier attempt's tokens set the state of decoder and matchers; their text is out already.
     for (const id of request.generatedIds) {
-      const { text } = this.#stops.push(this.#detokenizer.push(id));
-      this.#split(text);
+      this.#outputTokens++;
+      this.#split(this.#untilStop(this.#detokenizer.push(id)).text);
     }
-    this.#outputTokens = request.generatedIds.length;
   }
 
   get outputTokens(): number {
@@ -74,11 +73,17 @@ export class OutputStream {
     const finish = tokenFinish(params, token, this.#outputTokens);
     // The token that stops generation is no text, even where its bytes would be printable.
     const bytes = finish === 'stop' ? '' : this.#detokenizer.push(token);
-    const { text, stopped } = this.#stops.push(bytes);
+    const { text, stopped } = this.#untilStop(bytes);
     if (stopped) return { text, finish: 'stop' };
     if (finish === null) return { text, finish: null };
-    const last = this.#stops.push(this.#detokenizer.flush());
+    const last = this.#untilStop(this.#detokenizer.flush());
     return { text: text + last.text + (last.stopped ? '' : this.#stops.flush()), finish };
+  }
+
+  /** Text of the first `minTokens` tokens ends nothing, nor is it a part of what does. */
+  #untilStop(text: string): ReturnType<StopMatcher['push']> {
+    if (this.#outputTokens <= this.#request.params.minTokens) return { text, stopped: false };
+    return this.#stops.push(text);
   }
 
   #split(text: string, last = false): { readonly content: string; readonly reasoning: string } {
