@@ -18,6 +18,7 @@ export class NoResponders extends Error {
 /** Must live inside one Durable Object: workerd ties connections to the context that opened them. */
 export class Bus {
   readonly #nats: NatsConnection;
+  #connected = true;
 
   static async connect({ url, user, password, name }: BusOptions): Promise<Bus> {
     const nats = await wsconnect({
@@ -31,6 +32,12 @@ export class Bus {
 
   private constructor(nats: NatsConnection) {
     this.#nats = nats;
+    void this.#watch();
+  }
+
+  /** False: nothing can be heard, so silence says nothing. */
+  get connected(): boolean {
+    return this.#connected;
   }
 
   /** Throws NoResponders, an Error after `timeoutMs`, or `request_too_large` at once for what the server would not take. */
@@ -65,5 +72,12 @@ export class Bus {
 
   close(): Promise<void> {
     return this.#nats.close();
+  }
+
+  async #watch(): Promise<void> {
+    for await (const { type } of this.#nats.status()) {
+      if (type === 'disconnect') this.#connected = false;
+      else if (type === 'reconnect') this.#connected = true;
+    }
   }
 }

@@ -186,6 +186,8 @@ export class Fleet {
   #tick(): void {
     const nowMs = Date.now();
     const working = this.#requests.tick(nowMs);
+    // Silence tells of workers only while they could be heard.
+    if (!this.#options.bus.connected) return this.#links.heardAll(nowMs);
     for (const { worker, seq } of this.#links.dueAcks(working)) this.#control.ack(worker, seq);
     for (const worker of this.#links.silent(working, nowMs, SILENCE_MS)) void this.#probe(worker);
     for (const worker of this.#registry.forgetStale(nowMs)) if (!working.has(worker)) this.#forget(worker);

@@ -27,6 +27,11 @@ export class WorkerLinks {
     link.failedProbes = 0;
   }
 
+  /** Until now nothing could be heard. */
+  heardAll(nowMs: number): void {
+    for (const worker of this.#links.keys()) this.heard(worker, nowMs);
+  }
+
   /** True when batches before this one are missing. */
   receive({ worker, epoch, seq }: FrameBatch, nowMs: number): boolean {
     this.expect(worker, epoch, nowMs);
