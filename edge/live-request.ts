@@ -119,6 +119,14 @@ export class LiveRequest {
     return true;
   }
 
+  /** The same stream from here on, for nobody. */
+  withoutClient(): LiveRequest {
+    const { id, attempt, worker, epoch, offsets, continues, stopping } = this;
+    const alone = new LiveRequest({ id, attempt, worker, epoch, offsets, whole: false, continues, stopping });
+    alone.detached = true;
+    return alone;
+  }
+
   fail(error: MillraceError, nowMs: number): void {
     if (this.ended) return;
     this.#error = error;

@@ -131,9 +131,10 @@ export class LiveRequests {
   }
 
   #dropSlow(live: LiveRequest, nowMs: number): void {
-    if (!live.ended) void this.#control.cancel(live.worker, live.id);
+    if (live.ended || !live.continues) this.remove(live);
+    else this.add(live.withoutClient());
+    if (live.wanted && !live.continues) void this.#control.cancel(live.worker, live.id);
     live.fail(new MillraceError('slow_client', 'The stream was not read for too long.'), nowMs);
-    this.remove(live);
   }
 }
 

@@ -1,6 +1,7 @@
 /** Live requests on a real nats-server: cancels, replays and resumes that get lost, and workers that know nothing of them. */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { LiveRequest } from '../../edge/live-request.ts';
+import { LiveRequests } from '../../edge/live-requests.ts';
 import { startNats, type NatsServer } from '../../infra/dev/nats.ts';
 import { NO_USAGE, type Frame } from '../../shared/protocol.ts';
 import { deltaOf, FleetWorld, textOf } from '../support/fleet-world.ts';
@@ -155,5 +156,33 @@ describe('resume', () => {
     expect(fleet.find('r1')).toBeUndefined();
     await worker[Symbol.asyncDispose]();
     await expect.poll(() => fleet.resume(world.request()), { timeout: 10_000 }).toBe('gone');
+  });
+});
+
+describe('a client that reads nothing for a minute', () => {
+  const begin = 1_000_000;
+  /** Something waits for it since `begin`. */
+  const unread = (continues: boolean) => {
+    const cancelled: string[] = [];
+    const requests = new LiveRequests({
+      cancel: async (_, id) => (cancelled.push(id), 'found'),
+      replay: async () => 'found',
+    });
+    const live = world.request({ continues });
+    requests.add(live);
+    live.accept(deltaOf(0, 'abc'), begin);
+    return { requests, live, cancelled };
+  };
+
+  it.each([false, true])('loses its stream; goes on without it: %s', (continues) => {
+    const { requests, live, cancelled } = unread(continues);
+    requests.tick(begin + 60_000);
+    expect(live.ended).toBe(false);
+    requests.tick(begin + 60_001);
+    expect(live.take()).toMatchObject({ choices: [{ text: 'abc' }], error: { code: 'slow_client' } });
+    expect(cancelled).toEqual(continues ? [] : ['r1']);
+    const after = requests.find('r1');
+    expect([after?.detached, after?.offsets]).toEqual(continues ? [true, [3]] : [undefined, undefined]);
+    expect([...requests.tick(begin + 60_002)]).toEqual(continues ? [live.worker] : []);
   });
 });
