@@ -28,10 +28,16 @@ async function readBytes(request: Request, maxBytes: number): Promise<Uint8Array
   if (request.body === null) return new Uint8Array();
   const chunks: Uint8Array[] = [];
   let total = 0;
-  for await (const chunk of request.body as ReadableStream<Uint8Array>) {
-    total += chunk.length;
-    if (total > maxBytes + MAX_DRAINED_BYTES) break;
-    if (total <= maxBytes) chunks.push(chunk);
+  try {
+    for await (const chunk of request.body as ReadableStream<Uint8Array>) {
+      total += chunk.length;
+      if (total > maxBytes + MAX_DRAINED_BYTES) break;
+      if (total <= maxBytes) chunks.push(chunk);
+    }
+  } catch (cause) {
+    throw new MillraceError('invalid_json', 'The request body breaks off, or its encoding in chunks is wrong.', {
+      cause,
+    });
   }
   if (total > maxBytes) throw tooLarge();
   const bytes = new Uint8Array(total);

@@ -44,12 +44,13 @@ export class Gateway extends DurableObject<Env> {
     const url = new URL(request.url);
     const param = (name: string) => url.searchParams.get(name) ?? '';
     try {
-      const fleet = await this.#connected(param('shard'));
+      const connected = () => this.#connected(param('shard'));
       if (url.pathname === '/submit')
-        return await this.#submit(fleet, await request.json<GatewayJob>(), request.signal);
-      if (url.pathname === '/workers') return Response.json(fleet.workers());
+        return await this.#submit(await connected(), await request.json<GatewayJob>(), request.signal);
+      if (url.pathname === '/workers') return Response.json((await connected()).workers());
       const info = this.#store.find(param('id'), param('tenant'));
       if (info === null) throw new MillraceError('stream_not_found', 'There is no such stream.');
+      const fleet = await connected();
       if (url.pathname === '/stop') return await this.#stop(fleet, info);
       return await this.#resume(fleet, info, { eventId: param('offset'), signal: request.signal });
     } catch (thrown) {
@@ -202,7 +203,7 @@ export class Gateway extends DurableObject<Env> {
     const live = fleet.find(info.id);
     if (live !== undefined) live.stopping = true;
     const answer = await fleet.cancel(info.worker, info.id);
-    // Without an answer it may have been stopped all the same.
+    // Of one that has ended it is too late; without an answer it may have been stopped all the same.
     if (answer === 'found' || answer === 'silent') this.#store.markStopped(info);
     if (answer === 'silent') throw tooBusy();
     return Response.json({ id: info.id, object: 'stream', stopped: answer === 'found' });

@@ -108,6 +108,8 @@ app.get('/v1/models/:id{.+}', async (c) => {
   return c.json(model);
 });
 app.get('/v1/streams/:id', (c) => {
+  // It would take the stream from its reader, for an answer without a body.
+  if (c.req.method === 'HEAD') return notAllowed(c, 'GET');
   const text = c.req.header('last-event-id') ?? c.req.query('offset') ?? '0';
   return onStream(c, '/resume', { offset: checkEventId(text) });
 });
@@ -116,17 +118,14 @@ app.post('/v1/streams/:id/stop', (c) => onStream(c, '/stop', {}));
 const METHODS: readonly (readonly [path: RegExp, allow: string])[] = [
   [/^\/(live|health)?$/, 'GET, HEAD'],
   [/^\/v1\/models(\/.+)?$/, 'GET, HEAD'],
-  [/^\/v1\/streams\/[^/]+$/, 'GET, HEAD'],
+  [/^\/v1\/streams\/[^/]+$/, 'GET'],
   [/^\/v1\/(chat\/)?completions$/, 'POST'],
   [/^\/v1\/streams\/[^/]+\/stop$/, 'POST'],
 ];
 app.notFound((c) => {
   const [, allow] = METHODS.find(([path]) => path.test(c.req.path)) ?? [];
   if (allow === undefined) return errorResponse(new MillraceError('not_found', 'There is no such route.'));
-  const message = `${c.req.method} is not allowed here; use ${allow}.`;
-  const response = errorResponse(new MillraceError('method_not_allowed', message));
-  response.headers.set('allow', allow);
-  return response;
+  return notAllowed(c, allow);
 });
 app.onError((thrown, c) => {
   const error = toMillraceError(thrown);
@@ -147,15 +146,33 @@ async function complete(c: Context<App>, parse: (body: unknown) => Job): Promise
   const message: GatewayJob = {
     ...{ ...job, ...(await sentPrompt(c.env.DB, principal, job)) },
     ...{ shard, tenant: principal.tenant, deadlineMs: Date.now() + limits.requestTimeoutMs },
-    continues: c.req.header('x-millrace-on-disconnect') === 'continue',
+    continues: continues(c),
   };
   return gateway(c.env, { shard, path: `/submit?shard=${shard}` }, { method: 'POST', body: JSON.stringify(message) });
 }
 
+function notAllowed(c: Context<App>, allow: string): Response {
+  const message = `${c.req.method} is not allowed here; use ${allow}.`;
+  const response = errorResponse(new MillraceError('method_not_allowed', message));
+  response.headers.set('allow', allow);
+  return response;
+}
+
+/** Whether generation goes on without its client. */
+function continues(c: Context<App>): boolean {
+  const param = 'x-millrace-on-disconnect';
+  const wish = c.req.header(param) ?? 'cancel';
+  if (wish === 'continue' || wish === 'cancel') return wish === 'continue';
+  throw new MillraceError('invalid_value', `The header \`${param}\` must be continue or cancel.`, { param });
+}
+
 function onStream(c: Context<App>, path: string, query: Record<string, string>): Promise<Response> {
   const id = c.req.param('id') ?? '';
-  const [, shard] = /^(?:chatcmpl|cmpl)-(s\d{1,4})-[0-9a-f]{24}$/.exec(id) ?? [];
-  if (shard === undefined) throw new MillraceError('stream_not_found', 'There is no such stream.');
+  const [, number = Infinity] = /^(?:chatcmpl|cmpl)-s(0|[1-9]\d{0,3})-[0-9a-f]{24}$/.exec(id) ?? [];
+  // An object for any number would be an object for each.
+  if (!(Number(number) < limitsOf(c.env).shards))
+    throw new MillraceError('stream_not_found', 'There is no such stream.');
+  const shard = `s${number}`;
   const search = new URLSearchParams({ id, shard, tenant: c.get('principal').tenant, ...query });
   return gateway(c.env, { shard, path: `${path}?${search}` });
 }

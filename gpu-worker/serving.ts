@@ -98,11 +98,11 @@ export class Serving {
     return this.#admitted(record);
   }
 
-  /** False: the id is not known here (any more). */
+  /** False: the id is not known here (any more), or has ended. */
   cancel(id: string): boolean {
     const record = this.streams.find(id);
-    if (record === undefined) return false;
-    if (!record.ended) this.#abort(record, 'The request was cancelled.');
+    if (record === undefined || record.ended) return false;
+    this.#abort(record, 'The request was cancelled.');
     return true;
   }
 

@@ -185,4 +185,7 @@ test('stop is its own endpoint and ends the stream well', async () => {
     expect(events.at(-1)).toBe('[DONE]');
     expect(JSON.parse(events.at(-2) ?? '')).toMatchObject({ choices: [{ finish_reason: 'stop' }] });
   }
+  // Too late: it has ended.
+  const late = await stack.post(`/v1/streams/${id}/stop`, {});
+  expect(await late.json()).toMatchObject({ stopped: false });
 });

@@ -1,4 +1,6 @@
 /** What a client can get wrong: key, method, route, body. Each is refused by name in OpenAI's shape, and no worker hears of it. */
+import { readdirSync } from 'node:fs';
+import { connect } from 'node:net';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { mintKey, type MintedKey } from '../../edge/key.ts';
 import type { SeededKey } from '../../infra/dev/edge.ts';
@@ -138,7 +140,7 @@ describe('methods and routes', () => {
     ['/v1/models', 'POST', 'GET, HEAD'],
     [`/v1/models/${MODEL}`, 'DELETE', 'GET, HEAD'],
     [`/v1/models/${ALIAS}`, 'POST', 'GET, HEAD'],
-    ['/v1/streams/chatcmpl-s0-000000000000000000000000', 'POST', 'GET, HEAD'],
+    ['/v1/streams/chatcmpl-s0-000000000000000000000000', 'POST', 'GET'],
     ['/v1/streams/chatcmpl-s0-000000000000000000000000/stop', 'GET', 'POST'],
     ['/live', 'POST', 'GET, HEAD'],
     ['/health', 'PUT', 'GET, HEAD'],
@@ -149,6 +151,44 @@ describe('methods and routes', () => {
     const { error } = (await response.json()) as Refusal;
     expect(error).toMatchObject({ code: 'method_not_allowed', type: 'invalid_request_error' });
     expect(error.message).toContain(allow);
+  });
+
+  test('HEAD of a stream takes it from nobody', async () => {
+    const response = await call('/v1/streams/chatcmpl-s0-000000000000000000000000', stack.edge.apiKey, {
+      method: 'HEAD',
+    });
+    expect([response.status, response.headers.get('allow')]).toEqual([405, 'GET']);
+  });
+
+  test('a stream of a shard that is not there opens nothing', async () => {
+    const objects = () => readdirSync(stack.edge.state.folder, { recursive: true }).filter(isSqlite).length;
+    const isSqlite = (path: string | Buffer) => String(path).endsWith('.sqlite');
+    const before = objects();
+    for (const shard of ['s00', 's1', 's77', 's9999']) {
+      const path = `/v1/streams/chatcmpl-${shard}-000000000000000000000000`;
+      for (const response of [await stack.get(path), await stack.post(`${path}/stop`, {})]) {
+        expect(response.status).toBe(404);
+        expect(await response.json()).toMatchObject({ error: { code: 'stream_not_found' } });
+      }
+    }
+    expect(objects()).toBe(before);
+  });
+
+  test.each(['Continue', 'nope', ''])('what is to happen on disconnect: "%s" is refused', async (wish) => {
+    const headers = { ...stack.headers, 'x-millrace-on-disconnect': wish };
+    const response = await stack.post('/v1/chat/completions', chat, { headers });
+    expect(response.status).toBe(400);
+    const error = { code: 'invalid_value', param: 'x-millrace-on-disconnect' };
+    expect(await response.json()).toMatchObject({ error });
+  });
+
+  test('a body whose chunks are malformed is the client’s fault', async () => {
+    const { hostname, port } = new URL(stack.edge.url);
+    const socket = connect(Number(port), hostname);
+    const head = `POST /v1/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${stack.edge.apiKey}\r\n`;
+    socket.write(`${head}connection: close\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n`);
+    const answer = await socket.setEncoding('utf8').reduce((all: string, part: string) => all + part, '');
+    expect(answer).toMatch(/^HTTP\/1\.1 400 [^]*"code":"invalid_json"/);
   });
 
   test('a route that does not exist is 404 whatever the method', async () => {
