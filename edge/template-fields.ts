@@ -1,7 +1,7 @@
 /** What a body says to the chat template beside its messages: vLLM's and OpenAI's fields → template values. Pure. */
 import * as v from 'valibot';
 import type { Submit } from '../shared/protocol.ts';
-import { refuseLostNames } from '../shared/template-values.ts';
+import { refuseTakenNames } from '../shared/template-values.ts';
 import { flag, optional, text } from './fields.ts';
 
 const MAX_VALUES = 16;
@@ -18,7 +18,7 @@ export const templateFields = {
   chat_template_kwargs: optional(
     v.pipe(
       v.unknown(),
-      refuseLostNames,
+      refuseTakenNames,
       v.custom<object>((given) => typeof given === 'object' && !Array.isArray(given), 'must be an object'),
       v.record(v.string(), value, 'must be an object'),
       v.check((values) => Object.keys(values).length <= MAX_VALUES, `must have at most ${MAX_VALUES} values`),

@@ -110,6 +110,7 @@ describe('refusals', () => {
     [chat({ chat_template_kwargs: { a: ENDLESS } }), 'chat_template_kwargs.a'],
     [chat({ chat_template_kwargs: { a: 'x'.repeat(1025) } }), 'chat_template_kwargs.a'],
     [chat({ chat_template_kwargs: { constructor: 1 } }), 'chat_template_kwargs.constructor'],
+    [chat({ chat_template_kwargs: { toString: 'x', range: 2 } }), 'chat_template_kwargs.range'],
     [chat({ chat_template_kwargs: { prototype: true } }), 'chat_template_kwargs.prototype'],
     [chat({ chat_template_kwargs: { ['__proto__']: 'x' } }), 'chat_template_kwargs.__proto__'],
     [chat({ stop_token_ids: [1, -1] }), 'stop_token_ids[1]'],
