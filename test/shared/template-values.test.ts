@@ -7,7 +7,7 @@ import { templateValuesSchema } from '../../shared/template-values.ts';
 function engineNames(): readonly string[] {
   const set = vi.spyOn(Environment.prototype, 'set');
   new Template('').render({});
-  const names = set.mock.calls.map(([name]) => name);
+  const names = set.mock.calls.map(([name]: unknown[]) => String(name));
   set.mockRestore();
   return [...new Environment().variables.keys(), ...names];
 }
