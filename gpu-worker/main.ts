@@ -1,5 +1,6 @@
 /** Composition root of the worker: config → health → engine → bus; signals → drain. */
 import { MillraceError } from '../shared/errors.ts';
+import { busProblem, busRefusal } from './bus-problem.ts';
 import { ConfigError, helpText, readConfig, type Config } from './config.ts';
 import { EngineClient } from './engine/engine-client.ts';
 import { addGpuMetrics } from './gpu-metrics.ts';
@@ -76,7 +77,7 @@ class WorkerProcess {
     log({ event: 'loaded', ...loaded, loadMs: Math.round(loadMs) });
     const readGpu = engine.info.gpu === undefined ? null : gpuReader(engine.info.gpu);
     if (readGpu !== null) addGpuMetrics(this.#metrics.registry, readGpu);
-    const worker = await BusWorker.start({
+    const serving = BusWorker.start({
       ...{ config, engine, metrics: this.#metrics, log },
       encoder: new PromptEncoder(folder, vocabSize),
       tokenBytes: TokenBytes.fromFolder(folder),
@@ -84,7 +85,10 @@ class WorkerProcess {
       onDrain: () => {
         if (this.#signals === 0) this.#shutdown('drain');
       },
-      onLost: (reason) => this.#fatal(reason),
+      onLost: (reason) => this.#fatal(busRefusal(reason, config.nats) ?? reason),
+    });
+    const worker = await serving.catch((cause: unknown) => {
+      throw new Error(busProblem(messageOf(cause), config.nats), { cause });
     });
     this.#worker = worker;
     const { stepTimeoutMs } = config;
@@ -146,12 +150,16 @@ class WorkerProcess {
   }
 }
 
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
 try {
   const config = readConfig(process.argv.slice(2));
   if (config === null) console.log(helpText());
   else await new WorkerProcess(config).start();
 } catch (error) {
-  const message = error instanceof Error ? error.message : String(error);
+  const message = messageOf(error);
   console.error(error instanceof ConfigError ? message : `The worker could not start: ${message}`);
   process.exit(error instanceof ConfigError ? 2 : 1);
 }

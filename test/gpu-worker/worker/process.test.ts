@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { connect, createServer, type AddressInfo } from 'node:net';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { busProblem } from '../../../gpu-worker/bus-problem.ts';
 import { Child } from '../../../infra/dev/child.ts';
 import { startNats, type NatsServer } from '../../../infra/dev/nats.ts';
 import { startWorker } from '../../../infra/dev/worker.ts';
@@ -146,15 +147,32 @@ test('a step that does not end ends the process also while it drains', async () 
   expect(lines.at(-1)).toMatch(/"event":"fatal","message":"a step has been running/);
 }, 120_000);
 
+const NO_SERVER =
+  /could not start: the nats-server at nats:\/\/127\.0\.0\.1:1 cannot be reached .*correct --nats-url \(NATS_URL\)/;
+
 describe('a worker that cannot start says why and ends', () => {
   test.each([
     ['a bad flag', ['--threads', '0'], {}, 'code 2', /--threads/],
-    ['a wrong password', [], { NATS_PASSWORD: 'wrong' }, 'code 1', /authorization/i],
-    ['no nats-server', [], { NATS_URL: 'nats://127.0.0.1:1' }, 'code 1', /could not start/],
+    ['a wrong password', [], { NATS_PASSWORD: 'wrong' }, 'code 1', /refuses user "worker".*correct .*NATS_PASSWORD/],
+    ['no nats-server', [], { NATS_URL: 'nats://u:secret@127.0.0.1:1' }, 'code 1', NO_SERVER],
   ])('%s', async (_, args, env, exit, message) => {
     const { child, lines } = launch(args, env);
     expect(await child.exited).toBe(exit);
     expect(lines.join('\n')).toMatch(message);
+  });
+
+  test('a user who may not work', async () => {
+    const { user, password } = nats.gateway;
+    const { child, lines } = launch([], { NATS_USER: user, NATS_PASSWORD: password });
+    expect(await child.exited).toBe('code 1');
+    expect(lines.join('\n')).toMatch(/does not let user \W*gateway\W* work: set NATS_USER and NATS_PASSWORD/);
+  });
+
+  test('no user', () => {
+    const settings = { url: nats.url, user: undefined, password: undefined };
+    expect(busProblem('Authorization Violation', settings)).toMatch(
+      /known users only: set NATS_USER and NATS_PASSWORD/,
+    );
   });
 
   test('no such folder', async () => {
