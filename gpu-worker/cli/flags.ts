@@ -230,7 +230,7 @@ export const BATCH_FLAGS = {
 
 /** `millrace perplexity`: what the model is judged by; of the engine's flags those of the model count. */
 export const PERPLEXITY_FLAGS = {
-  input: { ...own, help: 'texts to foretell: .jsonl with a text or chat a line, or one text' },
+  input: { ...own, help: 'texts to foretell: .jsonl with a text, prompt or chat a line, or one text' },
   progress: BATCH_FLAGS.progress,
   ...OFFLINE_ENGINE_FLAGS,
 } as const satisfies FlagTable;

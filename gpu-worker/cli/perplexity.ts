@@ -3,7 +3,7 @@ import { statSync } from 'node:fs';
 import { basename, resolve } from 'node:path';
 import { disableOrtTelemetry, engineConfig, readPerplexityFlags } from '../config.ts';
 import { evaluateOnGpu } from '../evaluate/evaluate-gpu.ts';
-import { evaluate, type Evaluation } from '../evaluate/evaluate.ts';
+import { evaluate, TEXT_TOKENS, type Evaluation } from '../evaluate/evaluate.ts';
 import type { PruneProgress } from '../evaluate/prune.ts';
 import { perplexityOf } from '../evaluate/scorer.ts';
 import { chooseDevice } from '../model/choose-device.ts';
@@ -15,6 +15,7 @@ import { ConfigError, helpRows } from './settings.ts';
 
 const ABOUT = `Prints how well a model foretells texts: exp of the mean loss over the tokens that it would say. Run it with and
 without --quantization, --prune-layers, --dtype or --kv-cache-dtype to see what they cost on texts of yours.
+A text of more than ${TEXT_TOKENS} tokens (or than the model takes) is judged in pieces of so many.
 
   millrace perplexity --input texts.jsonl --quantization int4 --quantization-block-size 128`;
 
@@ -26,6 +27,7 @@ export async function perplexity(args: readonly string[]): Promise<number> {
     return 0;
   }
   const input = settings.text('input');
+  if (input === '') throw new ConfigError('there is nothing to foretell: give --input (--help lists the flags)');
   const isThere = statSync(input, { throwIfNoEntry: false })?.isDirectory() === false;
   if (!isThere) throw settings.unusable('input', 'a file of texts');
   const { model, revision, hub, ...config } = engineConfig(settings, null);

@@ -31,7 +31,8 @@ import type { Score } from './scorer.ts';
 const CALIBRATION_FILE = 'calibration.jsonl';
 /** What a layer does shows in short texts already. */
 const CALIBRATION_TOKENS = 512;
-const TEXT_TOKENS = 2048;
+/** Longer texts are judged in pieces. */
+export const TEXT_TOKENS = 2048;
 
 export interface EvaluatedModel extends QuantizationOptions {
   /** A Hugging Face folder. */
@@ -131,7 +132,7 @@ function keptLayers(
   const place = rememberedAt(model, path, weights.identity);
   const known = place === null ? null : remembered(place, config.layers - count);
   if (known !== null) return known;
-  const texts = textsOf(folder, config, { path, maxTokens: CALIBRATION_TOKENS });
+  const texts = textsOf(folder, config, { path, cutAt: CALIBRATION_TOKENS });
   if (texts.length === 0) throw new ModelFolderError(`${path} has no text to measure pruning on`);
   const { onPruning: onProgress = () => {} } = model;
   const kept = pruneLayers(count, { config, weights, texts, onProgress }).at(-1)?.kept ?? [];
@@ -179,12 +180,13 @@ function remembered(place: string, count: number): readonly number[] | null {
   }
 }
 
-/** Of a file that `readTexts` reads, with the tokenizer of the folder `model`. */
+/** Of a file that `readTexts` reads, with the tokenizer of the folder `model`; by default nothing is cut off. */
 export function textsOf(
   model: string,
   { vocabSize, eosIds, maxPositions }: ModelConfig,
-  { path, maxTokens = TEXT_TOKENS }: { path: string; maxTokens?: number },
+  { path, cutAt = null }: { readonly path: string; readonly cutAt?: number | null },
 ): readonly ScoredText[] {
   const [eosId = null] = eosIds;
-  return readTexts(path, { model, vocabSize, eosId, maxTokens: Math.min(maxTokens, maxPositions) });
+  const maxTokens = Math.min(cutAt ?? TEXT_TOKENS, maxPositions);
+  return readTexts(path, { model, vocabSize, eosId, maxTokens, longTexts: cutAt === null ? 'split' : 'cut' });
 }

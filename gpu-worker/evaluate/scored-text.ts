@@ -30,17 +30,23 @@ export function scoredRuns({ ids, given }: ScoredText, most: number): readonly S
   return runs;
 }
 
+const LINE_FORMS =
+  'give a JSON string, {"text": "…"}, {"prompt": "…"} or {"messages": [{"role": "user", "content": "…"}, …]}';
 /** What a line of a text file is: as `millrace generate` takes them, and as chats for training are written. */
-const lineSchema = v.union([
-  v.string(),
-  v.looseObject({ text: v.string() }),
-  v.looseObject({
-    messages: v.pipe(
-      v.array(v.looseObject({ role: v.picklist(['system', 'user', 'assistant']), content: v.string() })),
-      v.minLength(1),
-    ),
-  }),
-]);
+const lineSchema = v.union(
+  [
+    v.string(),
+    v.looseObject({ text: v.string() }),
+    v.looseObject({ prompt: v.string() }),
+    v.looseObject({
+      messages: v.pipe(
+        v.array(v.looseObject({ role: v.picklist(['system', 'user', 'assistant']), content: v.string() })),
+        v.minLength(1),
+      ),
+    }),
+  ],
+  LINE_FORMS,
+);
 type Line = v.InferOutput<typeof lineSchema>;
 
 export interface ReadTextsOptions {
@@ -49,13 +55,15 @@ export interface ReadTextsOptions {
   readonly vocabSize: number;
   /** Ends what the model says in a chat; null = nothing does. */
   readonly eosId: number | null;
-  /** Longer ones are cut. */
   readonly maxTokens: number;
+  /** What becomes of longer ones: the rest does not count, or is further texts. */
+  readonly longTexts: 'cut' | 'split';
 }
 
 /**
- * A .jsonl file, a value a line: "text", {"text": …} or {"messages": […]}; anything else is one text. Of a chat
- * the tokens that the model would say count, of a text all but the first. Throws with the line that cannot be read.
+ * A .jsonl file, a value a line: "text", {"text": …}, {"prompt": …} or {"messages": […]}; anything else is one text.
+ * Of a chat the tokens that the model would say count, of a text all but the first. Throws with the line that cannot
+ * be read.
  */
 export function readTexts(path: string, options: ReadTextsOptions): readonly ScoredText[] {
   // Editors may put a byte order mark before the first line.
@@ -77,18 +85,22 @@ class TextReader {
   readonly #options: ReadTextsOptions;
   readonly #tokenizer: Tokenizer;
   readonly #prompts: PromptEncoder;
+  /** What the model puts before a text (BOS), if anything. */
+  readonly #begin: readonly number[];
 
   constructor(options: ReadTextsOptions) {
     this.#options = options;
     this.#tokenizer = new Tokenizer(options.model);
     this.#prompts = new PromptEncoder(options.model, options.vocabSize);
+    const [bare = -1] = this.#tokenizer.encode('a', { begin: false });
+    const begun = this.#tokenizer.encode('a', { begin: true });
+    this.#begin = begun.slice(0, Math.max(0, begun.indexOf(bare)));
   }
 
   read(line: Line): readonly ScoredText[] {
-    if (typeof line === 'string' || 'text' in line) {
-      const text = typeof line === 'string' ? line : String(line.text);
-      return this.#scored(this.#tokenizer.encode(text, { begin: true }), 1);
-    }
+    if (typeof line === 'string') return this.#scored(this.#tokenizer.encode(line, { begin: true }), 1);
+    if ('text' in line) return this.read(String(line.text));
+    if ('prompt' in line) return this.read(String(line.prompt));
     const { messages } = line;
     return messages.flatMap(({ role, content }, i) => {
       if (role !== 'assistant' || i === 0) return [];
@@ -100,10 +112,26 @@ class TextReader {
   }
 
   #scored(ids: readonly number[], given: number): readonly ScoredText[] {
-    const { maxTokens, vocabSize } = this.#options;
-    const cut = Int32Array.from(ids.slice(0, maxTokens));
-    const beyond = cut.find((id) => id < 0 || id >= vocabSize);
-    if (beyond !== undefined) throw new RangeError(`token ${beyond} is not among the model's, 0 to ${vocabSize - 1}`);
-    return cut.length > given ? [{ ids: cut, given }] : [];
+    const { maxTokens, longTexts, vocabSize } = this.#options;
+    const first = Int32Array.from(ids.slice(0, maxTokens));
+    const texts = [{ ids: first, given }, ...(longTexts === 'cut' ? [] : this.#rest(ids, given))];
+    for (const text of texts) {
+      const beyond = text.ids.find((id) => id < 0 || id >= vocabSize);
+      if (beyond !== undefined) throw new RangeError(`token ${beyond} is not among the model's, 0 to ${vocabSize - 1}`);
+    }
+    return texts.filter((text) => text.ids.length > text.given);
+  }
+
+  /** What comes after the first `maxTokens`, each token in one text, where it counts unless it is given. */
+  #rest(ids: readonly number[], given: number): readonly ScoredText[] {
+    const { maxTokens } = this.#options;
+    const texts: ScoredText[] = [];
+    for (let from = maxTokens; from < ids.length;) {
+      const before = this.#begin.length > 0 ? this.#begin : ids.slice(from - 1, from);
+      const own = ids.slice(from, from + Math.max(1, maxTokens - before.length));
+      texts.push({ ids: Int32Array.from([...before, ...own]), given: before.length + Math.max(0, given - from) });
+      from += own.length;
+    }
+    return texts;
   }
 }

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { calibrationPrompts } from '../../../gpu-worker/evaluate/calibration-prompts.ts';
 import { evaluate, layersToKeep } from '../../../gpu-worker/evaluate/evaluate.ts';
 import { pruneLayers, scoreWith } from '../../../gpu-worker/evaluate/prune.ts';
-import { readTexts } from '../../../gpu-worker/evaluate/scored-text.ts';
+import { readTexts, type ReadTextsOptions, type ScoredText } from '../../../gpu-worker/evaluate/scored-text.ts';
 import { perplexityOf, Scorer } from '../../../gpu-worker/evaluate/scorer.ts';
 import { LLM } from '../../../gpu-worker/llm.ts';
 import type { LoadOptions } from '../../../gpu-worker/llm.ts';
@@ -68,17 +68,18 @@ test('a loss is the sum over steps of one token, in however many runs', () => {
 });
 
 describe('texts', () => {
-  const options = { model: EMBEDDED, vocabSize: 6144, eosId: 2, maxTokens: 64 };
-  const read = (lines: readonly string[], name = 'texts.jsonl') => {
+  const options = { model: EMBEDDED, vocabSize: 6144, eosId: 2, maxTokens: 64, longTexts: 'cut' } as const;
+  const read = (lines: readonly string[], name = 'texts.jsonl', how: Partial<ReadTextsOptions> = {}) => {
     const path = join(folder, name);
     writeFileSync(path, lines.join('\n'));
-    return readTexts(path, options);
+    return readTexts(path, { ...options, ...how });
   };
 
   test('count all but the first token, chats what the model says and its end', () => {
-    const [plain, object, first, second] = read([
+    const [plain, object, prompt, first, second] = read([
       '"The cat sat."',
       '{"text": "The cat sat.", "kind": "text"}',
+      '{"prompt": "The cat sat.", "max_tokens": 5}',
       '',
       JSON.stringify({
         messages: [
@@ -89,7 +90,7 @@ describe('texts', () => {
         ],
       }),
     ]);
-    expect(object).toEqual(plain);
+    expect([object, prompt]).toEqual([plain, plain]);
     expect(plain?.given).toBe(1);
     expect(first?.ids.at(-1)).toBe(2);
     expect(second?.given).toBeGreaterThan(first?.ids.length ?? Infinity);
@@ -100,6 +101,42 @@ describe('texts', () => {
   test('are cut, and one whole file is one text', () => {
     const [text] = read(['word '.repeat(100)], 'text.txt');
     expect(text?.ids).toHaveLength(64);
+  });
+
+  /** The tokens that count, text by text. */
+  const counted = (texts: readonly ScoredText[]) => texts.map(({ ids, given }) => [...ids.subarray(given)]);
+
+  test.each([
+    ['nothing', EMBEDDED],
+    ['a token', inTree('test/fixtures/chat/turns')],
+  ])('are split where they are long, each token in one place, for a model that puts %s before a text', (_, model) => {
+    const how = { model, vocabSize: 10_000 };
+    const long = ['The cat sat on the mat, and so on. '.repeat(20)];
+    const [whole] = read(long, 'text.txt', { ...how, maxTokens: 10_000 });
+    const texts = read(long, 'text.txt', { ...how, longTexts: 'split' });
+    expect(texts.length).toBeGreaterThan(2);
+    expect(counted(texts).flat()).toEqual([...(whole?.ids.subarray(1) ?? [])]);
+    for (const { ids } of texts) expect(ids.length).toBeLessThanOrEqual(64);
+    for (const [i, { ids, given }] of texts.slice(1).entries()) {
+      expect(given).toBe(1);
+      expect(ids[0]).toBe(model === EMBEDDED ? texts[i]?.ids.at(-1) : whole?.ids[0]);
+    }
+  });
+
+  test('of a chat are split in what the model says, be its prompt longer than a piece', () => {
+    const said = 'A cat sat. '.repeat(60);
+    for (const asked of ['Why?', 'Why did it sit on that mat? '.repeat(40)]) {
+      const chat = {
+        messages: [
+          { role: 'user', content: asked },
+          { role: 'assistant', content: said },
+        ],
+      };
+      const all = counted(read([JSON.stringify(chat)], 'chat.jsonl', { maxTokens: 10_000 }));
+      const texts = read([JSON.stringify(chat)], 'chat.jsonl', { longTexts: 'split' });
+      expect(texts.length).toBeGreaterThan(2);
+      expect(counted(texts).flat()).toEqual(all.flat());
+    }
   });
 
   test('of tokens that the model does not have are refused with their line', () => {
@@ -118,6 +155,10 @@ describe('texts', () => {
     '%s is refused with its line',
     (line) => expect(() => read(['"fine"', line])).toThrow(/texts\.jsonl:2: not a text to judge a model by/),
   );
+
+  test('a line of another form is told the forms', () => {
+    expect(() => read(['{"prompt": [1, 2]}'])).toThrow(/give a JSON string, {"text": "…"}, {"prompt": "…"} or/);
+  });
 });
 
 // Every fifteenth text of the held-out set; `npm run bench:quantization` has all of it.

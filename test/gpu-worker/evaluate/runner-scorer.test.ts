@@ -38,7 +38,8 @@ afterAll(() => {
 test('forced draws come to the loss that logits come to, over as many tokens', () => {
   const expected = evaluate({ folder: fixture(EMBEDDED), quantization: 'none', threads: 2 }, input).score;
   const { vocabSize, eosIds } = readModelConfig(fixture(EMBEDDED));
-  const texts = readTexts(input, { model: fixture(EMBEDDED), vocabSize, eosId: eosIds[0] ?? null, maxTokens: 2048 });
+  const long = { maxTokens: 2048, longTexts: 'cut' } as const;
+  const texts = readTexts(input, { model: fixture(EMBEDDED), vocabSize, eosId: eosIds[0] ?? null, ...long });
   expect(texts).toHaveLength(4);
   runner = openFixture(EMBEDDED, { maxNumSeqs: 1, maxModelLen: 1024, maxStepTokens: 64 });
   const heard: number[] = [];
