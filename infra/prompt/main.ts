@@ -6,7 +6,8 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { Tokenizer } from '../../gpu-worker/text/tokenizer.ts';
 import { SUBJECT_TOKEN } from '../../shared/subjects.ts';
-import { devFolder, PromptTable, type PromptRow } from './database.ts';
+import { placeOf } from '../d1/database.ts';
+import { PromptTable, type PromptRow } from './database.ts';
 import { lineDiff } from './diff.ts';
 import { canonical, shortenPrompt } from './shorten.ts';
 
@@ -61,10 +62,7 @@ function fail(message: string): never {
 }
 
 function table(): PromptTable {
-  if (values.remote && values['persist-to'] !== undefined)
-    fail('--remote and --persist-to name two databases; use one.');
-  if (values.remote) return new PromptTable({ remote: true });
-  return new PromptTable({ remote: false, folder: values['persist-to'] ?? devFolder() });
+  return new PromptTable(placeOf(values.remote, values['persist-to']));
 }
 
 /** A prompt's text without the blanks around it. */
