@@ -1,6 +1,6 @@
 /** The edge's database, through wrangler: on this machine or, with `remote`, in the cloud. Knows no tables. */
 import { spawn } from 'node:child_process';
-import { readdirSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -8,12 +8,19 @@ import { fileURLToPath } from 'node:url';
 export type Place = { readonly remote: true } | { readonly remote: false; readonly folder: string };
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+/** Before a team made its own. */
+const NO_DATABASE = '00000000-0000-0000-0000-000000000000';
 const WRANGLER = join(ROOT, 'node_modules/wrangler/bin/wrangler.js');
 
 /** As the flags --remote and --persist-to say; without them that of the running `npm start`. */
-export function placeOf(remote: boolean, folder: string | undefined): Place {
-  if (remote && folder !== undefined) throw new Error('--remote and --persist-to name two databases; use one.');
-  return remote ? { remote } : { remote, folder: folder ?? devFolder() };
+export function placeOf(remote: boolean, folder: string | undefined, root = ROOT): Place {
+  if (!remote) return { remote, folder: folder ?? devFolder(root) };
+  if (folder !== undefined) throw new Error('--remote and --persist-to name two databases; use one.');
+  if (readFileSync(join(root, 'wrangler.toml'), 'utf8').includes(NO_DATABASE)) {
+    const fix = 'put the id there that `npx wrangler d1 create millrace` prints';
+    throw new Error(`--remote: the database_id in wrangler.toml names no database yet; ${fix}.`);
+  }
+  return { remote };
 }
 
 /** Of the running `npm start`. Throws when there is none, or more than one. */
@@ -38,7 +45,8 @@ export async function query<Row>(place: Place, sql: string): Promise<readonly Ro
   }
   const told = (answer as { readonly error?: { readonly text?: string } } | null)?.error?.text;
   const reason = told ?? (stderr.trim() || stdout.trim());
-  const hint = reason.includes('no such table') ? ' Apply the migrations: wrangler d1 migrations apply DB.' : '';
+  const isBare = reason.includes('no such table');
+  const hint = isBare ? ` Apply the migrations: npx wrangler d1 migrations apply DB ${where.join(' ')}` : '';
   throw new Error(`The database did not take the command: ${reason}${hint}`);
 }
 

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -30,8 +30,18 @@ test('of several stacks one must be named', () => {
   expect(() => devFolder(root)).toThrow('Several stacks are running; name one with --persist-to');
 });
 
+const toml = (id: string) => writeFileSync(join(root, 'wrangler.toml'), `database_id = "${id}"\n`);
+
 test('of flags that name two databases neither is taken', () => {
-  expect(placeOf(true, undefined)).toEqual({ remote: true });
+  toml('1b4e28ba-2fa1-4d2c-883f-0016d3cca427');
+  expect(placeOf(true, undefined, root)).toEqual({ remote: true });
   expect(placeOf(false, root)).toEqual({ remote: false, folder: root });
-  expect(() => placeOf(true, root)).toThrow('--remote and --persist-to name two databases; use one.');
+  expect(() => placeOf(true, root, root)).toThrow('--remote and --persist-to name two databases; use one.');
+});
+
+test('in the cloud, before there is a database: what to do', () => {
+  toml('00000000-0000-0000-0000-000000000000');
+  expect(() => placeOf(true, undefined, root)).toThrow(
+    '--remote: the database_id in wrangler.toml names no database yet; put the id there that',
+  );
 });

@@ -12,5 +12,7 @@ afterEach(() => rmSync(root, { recursive: true }));
 
 test('a database without the table: what to do', async () => {
   const table = new PromptTable({ remote: false, folder: root });
-  await expect(table.list(null)).rejects.toThrow('Apply the migrations: wrangler d1 migrations apply DB.');
+  await expect(table.list(null)).rejects.toThrow(
+    `Apply the migrations: npx wrangler d1 migrations apply DB --local --persist-to ${root}`,
+  );
 }, 90_000);
