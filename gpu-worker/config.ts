@@ -104,6 +104,18 @@ function optionName(name: EngineFlag): string {
   return name === 'gpu-memory-utilization' ? 'memoryUtilization' : camelCase(name);
 }
 
+/** `label`: how its user writes the setting. */
+export function unknownModel(label: string, model: string): ConfigError {
+  const reason = 'there is no config.json in that folder, nor is it the owner/name of a model on the hub';
+  return new ConfigError(`${label} is "${model}": ${reason}`);
+}
+
+/** Null: the model takes sequences as long as was asked for. The default is nobody's wish. */
+export function loweredLength(asked: number, most: number): string | null {
+  if (asked <= most || String(asked) === OFFLINE_ENGINE_FLAGS['max-model-len'].fallback) return null;
+  return `--max-model-len (maxModelLen) is ${asked}: it is lowered to ${most}, the longest that the model was made for`;
+}
+
 /** Ranges of the engine's settings, wherever they come from. */
 export function engineConfig(
   settings: Pick<Settings<EngineFlag>, 'text' | 'integer' | 'fraction' | 'oneOf' | 'boolean' | 'label'>,

@@ -1,7 +1,14 @@
 /** Millrace as a library: a model in this process, prompts in, outputs out. Knows no bus and no files but the model's. */
 import { MillraceError } from '../shared/errors.ts';
 import type { ChatMessage } from '../shared/protocol.ts';
-import { ConfigError, disableOrtTelemetry, engineConfigOf, type EngineConfig } from './config.ts';
+import {
+  ConfigError,
+  disableOrtTelemetry,
+  engineConfigOf,
+  loweredLength,
+  unknownModel,
+  type EngineConfig,
+} from './config.ts';
 import { EngineClient } from './engine/engine-client.ts';
 import type { EngineInfo, LoadingProgress } from './engine/messages.ts';
 import type { Mode } from './engine/modes.ts';
@@ -38,9 +45,9 @@ export interface LoadOptions {
   readonly pruneCalibration?: string;
   /** Longest prompt + output, tokens; lowered to what the model was made for. */
   readonly maxModelLen?: number;
-  /** Sequences that run at once. */
+  /** Sequences that run at once; 0 or left out = the device's default. */
   readonly maxNumSeqs?: number;
-  /** Token budget of a step. */
+  /** Token budget of a step; 0 or left out = the device's default. */
   readonly maxNumBatchedTokens?: number;
   /** Threads inside the model. */
   readonly threads?: number;
@@ -103,11 +110,7 @@ export class LLM implements AsyncDisposable {
   /** The same from settings that are checked already. */
   static async open(config: EngineConfig, onProgress: (progress: LoadProgress) => void = () => {}): Promise<LLM> {
     const { model, revision, hub } = config;
-    if (modelPlace(model) === null) {
-      throw new ConfigError(
-        `model is "${model}": there is no config.json in that folder, nor is it the owner/name of a model on the hub`,
-      );
-    }
+    if (modelPlace(model) === null) throw unknownModel('model', model);
     disableOrtTelemetry();
     const begin = performance.now();
     const report = (stage: LoadProgress['stage'], done: number, total: number) =>
@@ -129,6 +132,8 @@ export class LLM implements AsyncDisposable {
       // Either may fail; the engine is ended when only the other does.
       encoder.catch(() => {});
       engine = await starting;
+      const lowered = loweredLength(config.maxModelLen, engine.info.maxModelLen);
+      if (lowered !== null) onNotice(lowered);
       const llm = new LLM(engine, new RequestMaker(engine.info, await encoder, readGenerationDefaults(folder)));
       report('ready', 0, 0);
       return llm;

@@ -1,7 +1,7 @@
 /** Composition root of the worker: config → health → engine → bus; signals → drain. */
 import { MillraceError } from '../shared/errors.ts';
 import { busProblem, busRefusal } from './bus-problem.ts';
-import { ConfigError, helpText, readConfig, type Config } from './config.ts';
+import { ConfigError, helpText, loweredLength, readConfig, unknownModel, type Config } from './config.ts';
 import { EngineClient } from './engine/engine-client.ts';
 import { addGpuMetrics } from './gpu-metrics.ts';
 import { startHealth } from './health.ts';
@@ -51,11 +51,7 @@ class WorkerProcess {
 
   async start(): Promise<void> {
     const config = this.#config;
-    if (modelPlace(config.model) === null) {
-      throw new ConfigError(
-        `--model (MILLRACE_MODEL) is "${config.model}": there is no config.json in that folder, nor is it the owner/name of a model on the hub`,
-      );
-    }
+    if (modelPlace(config.model) === null) throw unknownModel('--model (MILLRACE_MODEL)', config.model);
     const http = await startHealth({
       host: config.httpHost,
       port: config.httpPort,
@@ -71,6 +67,8 @@ class WorkerProcess {
     );
     this.#engine = engine;
     engine.onFatal((message) => this.#fatal(message));
+    const lowered = loweredLength(config.maxModelLen, engine.info.maxModelLen);
+    if (lowered !== null) log({ event: 'lowered', message: lowered });
     const { maxModelLen, maxNumSeqs, kv, kvType, fingerprint, loadMs, vocabSize } = engine.info;
     const kvTokens = kv.capacityTokens;
     const loaded = { names: config.names, maxModelLen, maxNumSeqs, kvTokens, kvType, fingerprint };

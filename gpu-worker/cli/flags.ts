@@ -64,13 +64,13 @@ export const ENGINE_FLAGS = {
   'max-model-len': { env: 'MILLRACE_MAX_MODEL_LEN', help: 'longest prompt + output, tokens', fallback: '4096' },
   'max-num-seqs': {
     env: 'MILLRACE_MAX_NUM_SEQS',
-    help: 'sequences that run at once',
+    help: 'sequences that run at once; 0 = the default',
     fallback: '0',
     shown: '32, on a GPU 256',
   },
   'max-num-batched-tokens': {
     env: 'MILLRACE_MAX_NUM_BATCHED_TOKENS',
-    help: 'token budget of a step',
+    help: 'token budget of a step; 0 = the default',
     fallback: '0',
     shown: '512, on a GPU 8192',
   },

@@ -1,7 +1,9 @@
 /** `millrace generate`: a file of prompts through the model into a file of results. Prints only to standard error. */
 import { basename, resolve } from 'node:path';
 import { ERRORS, type MillraceError } from '../../shared/errors.ts';
+import { unknownModel } from '../config.ts';
 import { LLM, type LLMRequest, type LoadProgress } from '../llm.ts';
+import { modelPlace } from '../model/hub.ts';
 import { echoHash, isDone, readEarlier, type EarlierResults } from './earlier-results.ts';
 import { generateHelp, readGenerateConfig, type GenerateConfig } from './generate-config.ts';
 import { asJsonSpells, checkInput, readItems, type InputItem, type ItemHead } from './input-lines.ts';
@@ -25,6 +27,8 @@ export async function generate(args: readonly string[]): Promise<number> {
     console.log(generateHelp());
     return 0;
   }
+  const { model } = config.engine;
+  if (modelPlace(model) === null) throw unknownModel('--model (MILLRACE_MODEL)', model);
   checkInput(config.input);
   const earlier = await readEarlier(config);
   const total = await countItems(config, earlier);

@@ -23,7 +23,8 @@ export function kvCapacityTokens(budget: KvBudget): number {
   if (kvCacheTokens !== null) {
     if (!Number.isInteger(kvCacheTokens) || kvCacheTokens < maxModelLen) {
       throw new RangeError(
-        `kvCacheTokens = ${kvCacheTokens} must be an integer of at least maxModelLen = ${maxModelLen}: raise it or lower maxModelLen`,
+        `--kv-cache-tokens (kvCacheTokens) is ${kvCacheTokens}: it must be an integer of at least ${maxModelLen}, ` +
+          'the longest sequence; raise it or lower --max-model-len (maxModelLen)',
       );
     }
     return Math.min(kvCacheTokens, slots * maxModelLen);
@@ -31,9 +32,10 @@ export function kvCapacityTokens(budget: KvBudget): number {
   const fitting = Math.floor((memoryBytes * memoryUtilization - weightBytes) / bytesPerToken);
   if (fitting < maxModelLen) {
     throw new RangeError(
-      `the KV cache has room for ${Math.max(0, fitting)} tokens, one sequence may need maxModelLen = ${maxModelLen}: ` +
+      `the KV cache has room for ${Math.max(0, fitting)} tokens, one sequence may need ${maxModelLen}: ` +
         `${memoryUtilization} of ${megabytes(memoryBytes)} MB memory less ${megabytes(weightBytes)} MB weights, ` +
-        `${bytesPerToken} bytes a token; lower maxModelLen, or raise memoryUtilization if nothing else runs here`,
+        `${bytesPerToken} bytes a token; lower --max-model-len (maxModelLen), or raise --gpu-memory-utilization ` +
+        '(memoryUtilization) if nothing else runs here',
     );
   }
   return Math.min(fitting, slots * maxModelLen);

@@ -1,6 +1,6 @@
 import { basename, isAbsolute } from 'node:path';
 import { expect, test } from 'vitest';
-import { ConfigError, engineConfigOf, helpText, readConfig } from '../../gpu-worker/config.ts';
+import { ConfigError, engineConfigOf, helpText, loweredLength, readConfig } from '../../gpu-worker/config.ts';
 import { thrownBy } from '../support/thrown.ts';
 
 test('flags win over the environment, the environment over defaults', () => {
@@ -35,6 +35,11 @@ test('a step has a token for every sequence that runs', () => {
   expect(() => readConfig(['--max-num-seqs', '8', '--max-num-batched-tokens', '7'], {})).toThrow(
     /^--max-num-batched-tokens .* is "7": it must be at least 8, .*: lower --max-num-seqs .* or raise it$/,
   );
+});
+
+test('a length above the model’s own is told, but not the default', () => {
+  expect(loweredLength(100_000, 4096)).toMatch(/^--max-model-len .* 100000: it is lowered to 4096/);
+  expect([loweredLength(4096, 256), loweredLength(512, 512)]).toEqual([null, null]);
 });
 
 test.each([
@@ -95,5 +100,7 @@ test.each([
 
 test('help lists flags with defaults and variables', () => {
   expect(readConfig(['--help'], {})).toBeNull();
-  expect(helpText()).toMatch(/--max-num-batched-tokens +token budget of a step \[512, on a GPU 8192\] {2}\(MILLRACE_/);
+  expect(helpText()).toMatch(
+    /--max-num-batched-tokens +token budget of a step; 0 = the default \[512, on a GPU 8192\] {2}\(MILLRACE_/,
+  );
 });

@@ -101,9 +101,10 @@ export function blocksThatFit(budget: BlockBudget): number {
   if (fitting < longest) {
     throw new RangeError(
       `GPU memory has room for ${fitting} KV blocks of ${blockSize} tokens, one sequence may need ${longest} ` +
-        `(maxModelLen = ${maxModelLen}): ${gibibytes(totalBytes)} GiB in all, ${gibibytes(freeBytes)} free after weights ` +
+        `for ${maxModelLen} tokens: ${gibibytes(totalBytes)} GiB in all, ${gibibytes(freeBytes)} free after weights ` +
         `and working memory, of which ${gibibytes(spare)} stay free, ${gibibytes(longest * bytesPerBlock)} needed; lower ` +
-        'maxModelLen or maxNumBatchedTokens, raise gpu-memory-utilization if nothing else uses the GPU, or take a smaller model',
+        '--max-model-len (maxModelLen) or --max-num-batched-tokens (maxNumBatchedTokens), raise ' +
+        '--gpu-memory-utilization (memoryUtilization) if nothing else uses the GPU, or take a smaller model',
     );
   }
   // Every sequence that may run at full length, and as much again for prefixes: more would never be used.
@@ -111,7 +112,8 @@ export function blocksThatFit(budget: BlockBudget): number {
   const asked = kvCacheTokens === null ? most : Math.ceil(kvCacheTokens / blockSize);
   if (asked < longest) {
     throw new RangeError(
-      `kvCacheTokens = ${kvCacheTokens} is less than maxModelLen = ${maxModelLen}: raise it or lower maxModelLen`,
+      `--kv-cache-tokens (kvCacheTokens) is ${kvCacheTokens}: it must be at least ${maxModelLen}, the longest sequence; ` +
+        'raise it or lower --max-model-len (maxModelLen)',
     );
   }
   return Math.min(fitting, asked);

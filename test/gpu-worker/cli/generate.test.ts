@@ -310,13 +310,24 @@ describe('generate', { timeout: 120_000 }, () => {
     expect(all.map(({ code }) => code)).toEqual([2, 2, 2, 2, 2, 2]);
     expect(readFileSync(notes, 'utf8')).toBe(kept);
     expect(all.map(({ stderr }) => stderr.trim().split('\n').at(-1))).toEqual([
-      expect.stringMatching(/there is no config.json in that folder/),
+      expect.stringMatching(/^--model \(MILLRACE_MODEL\) is ".*": there is no config.json in that folder/),
       expect.stringMatching(/there is no such file/),
       expect.stringMatching(/it must be a file/),
       expect.stringMatching(/--output is .*there is no such folder/),
       expect.stringMatching(/:1 is not a result of millrace generate/),
       expect.stringMatching(/it is the input; give another file/),
     ]);
+  });
+
+  test('flags are named in what the engine says of its sizes', async () => {
+    const once = ['--prompt', 'a', '--max-tokens', '1', '--no-progress'];
+    const [few, long] = await Promise.all([
+      generate(...once, '--kv-cache-tokens', '5'),
+      generate(...once, '--max-model-len', '100000'),
+    ]);
+    expect([few?.code, long?.code]).toEqual([1, 0]);
+    expect(few?.stderr).toMatch(/^--kv-cache-tokens \(kvCacheTokens\) is 5: .*at least 256.*or lower --max-model-len/);
+    expect(long?.stderr).toMatch(/--max-model-len \(maxModelLen\) is 100000: it is lowered to 256/);
   });
 
   test('a reader that leaves ends it', async () => {

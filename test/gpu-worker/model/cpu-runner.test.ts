@@ -302,7 +302,7 @@ describe('the state of a runner', () => {
   test.each([
     ['maxNumSeqs = 0', { maxNumSeqs: 0 }],
     ['cacheSlots = -1', { cacheSlots: -1 }],
-    ['kvCacheTokens = 255', { kvCacheTokens: 255 }],
+    ['--kv-cache-tokens (kvCacheTokens) is 255: it must be an integer of at least 256', { kvCacheTokens: 255 }],
     ['room for', { memoryUtilization: 1e-9 }],
   ])('refused: %s', (message, options) => {
     expect(() => openFixture('tiny-llama', options)).toThrow(message);

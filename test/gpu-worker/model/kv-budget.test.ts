@@ -38,9 +38,13 @@ test('a runner over int8 holds four times the tokens of one over float32', () =>
 });
 
 test.each([
-  ['no room for one sequence', { weightBytes: 450_000 }, 'room for 50 tokens, one sequence may need maxModelLen = 100'],
+  ['no room for one sequence', { weightBytes: 450_000 }, 'room for 50 tokens, one sequence may need 100'],
   ['weights alone do not fit', { weightBytes: 2_000_000 }, 'room for 0 tokens'],
-  ['an own figure below one sequence', { kvCacheTokens: 99 }, 'kvCacheTokens = 99 must be an integer of at least'],
+  [
+    'an own figure below one sequence',
+    { kvCacheTokens: 99 },
+    '--kv-cache-tokens (kvCacheTokens) is 99: it must be an integer of at least 100',
+  ],
   ['a share above the whole', { memoryUtilization: 1.1 }, 'memoryUtilization = 1.1'],
   ['a share that is no number', { memoryUtilization: NaN }, 'memoryUtilization = NaN'],
 ])('refused: %s', (_, change, message) => {
