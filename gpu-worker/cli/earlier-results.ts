@@ -75,7 +75,10 @@ function isSameFile(a: string, b: string): boolean {
 
 async function readResults(file: string): Promise<EarlierResults> {
   const notOurs = (line: number) =>
-    new ConfigError(`${file}:${line} is not a result of millrace generate, so --resume cannot continue it`);
+    new ConfigError(
+      `${file}:${line} is not a result of millrace generate, so --resume cannot continue it: ` +
+        'take that line out, or give another --output',
+    );
   const { size, wholeBytes, rest } = await ending(file);
   const hashes = new Map<number, number>();
   const failed = new Set<number>();

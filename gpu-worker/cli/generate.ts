@@ -54,10 +54,11 @@ export async function generate(args: readonly string[]): Promise<number> {
 /** Requests still to run. Bad lines end the command here, before a model is loaded. */
 async function countItems(config: GenerateConfig, { hashes, failed }: EarlierResults): Promise<number> {
   const bad = new BadLines(config);
-  let [count, found] = [0, 0];
+  let [count, found, good] = [0, 0, 0];
   for await (const item of readItems(config)) {
     count++;
-    if (item.type === 'bad' && !config.skipBadLines) bad.add(item, item.error);
+    if (item.type === 'request') good++;
+    else if (!config.skipBadLines) bad.add(item, item.error);
     const hash = hashes.get(item.index);
     if (hash === undefined) continue;
     if (hash !== echoHash(item.echo)) {
@@ -66,7 +67,7 @@ async function countItems(config: GenerateConfig, { hashes, failed }: EarlierRes
     }
     found++;
   }
-  bad.throwIfAny();
+  bad.throwIfAny(good > 0);
   if (found < hashes.size) throw new ConfigError('--resume: the output file has more requests than the input');
   const kept = found - failed.size;
   const again = failed.size === 0 ? '' : `; failed by no fault of theirs, so run again: ${failed.size}`;
@@ -77,13 +78,15 @@ async function countItems(config: GenerateConfig, { hashes, failed }: EarlierRes
 /** Prompts that the model cannot take end the command before anything runs. */
 async function checkFit(llm: LLM, config: GenerateConfig, earlier: EarlierResults): Promise<void> {
   const bad = new BadLines(config);
+  let good = 0;
   for await (const item of readItems({ ...config, repeat: 1 })) {
     const first = item.index * config.repeat;
     if (item.type !== 'request' || isDone(earlier, first + config.repeat - 1)) continue;
     const error = llm.refusal(item.request);
-    if (error !== null) bad.add(item, asJsonSpells(error, item.echo));
+    if (error === null) good++;
+    else bad.add(item, asJsonSpells(error, item.echo));
   }
-  bad.throwIfAny();
+  bad.throwIfAny(good > 0);
 }
 
 class BadLines {
@@ -103,11 +106,13 @@ class BadLines {
     if (this.#count++ < SHOWN_BAD_LINES) this.#shown.set(line, error.message);
   }
 
-  throwIfAny(): void {
+  /** `others`: there are lines that could run. */
+  throwIfAny(others: boolean): void {
     if (this.#count === 0) return;
     const lines = Array.from(this.#shown, ([line, message]) => `${this.#source}:${line}: ${message}`);
     if (this.#count > lines.length) lines.push(`and ${this.#count - lines.length} more`);
-    throw new ConfigError(`${lines.join('\n')}\nNothing was run; --skip-bad-lines runs the others.`);
+    lines.push(others ? 'Nothing was run; --skip-bad-lines runs the others.' : 'Nothing was run.');
+    throw new ConfigError(lines.join('\n'));
   }
 }
 

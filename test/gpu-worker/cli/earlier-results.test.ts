@@ -27,7 +27,8 @@ function fileOf(content: string): string {
 }
 
 const resume = (output: string) => readEarlier({ input: { prompts: ['a'] }, output, existing: 'resume' });
-const NOT_OURS = /is not a result of millrace generate, so --resume cannot continue it/;
+const NOT_OURS =
+  /is not a result of millrace generate, so --resume cannot continue it: take that line out, or give another --output/;
 
 describe('resuming', () => {
   const lines = '{"index":0,"prompt":"a","outputs":[]}\n{"index":2,"id":"x","error":{"code":"invalid_value"}}\n';

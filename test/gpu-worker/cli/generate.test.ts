@@ -170,6 +170,19 @@ describe('generate', { timeout: 120_000 }, () => {
     expect(stderr).toMatch(/:2: This model's maximum context length is 256 tokens.*300 in `max_tokens`/);
   });
 
+  test('where there are no others, none are offered', async () => {
+    const one = ['--prompt', 'x', '--no-progress'];
+    for (const [args, problem] of [
+      [['--prompt', ''], /^--prompt:1: /],
+      [[...one, '--max-tokens', '300'], /^--prompt:1: This model's maximum context length is 256 tokens/],
+    ] as const) {
+      const { code, stderr } = await generate(...args);
+      expect(code).toBe(2);
+      expect(stderr).toMatch(problem);
+      expect(stderr).toMatch(/\nNothing was run\.\n$/);
+    }
+  });
+
   test('--skip-bad-lines: they come back as errors, the others run', async () => {
     const output = outFile();
     const { code, stderr } = await generate(
