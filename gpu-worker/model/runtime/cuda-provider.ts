@@ -21,14 +21,19 @@ export function missingCudaFiles(folder: string): readonly string[] {
   return PROVIDER_FILES.filter((file) => !existsSync(join(folder, file)));
 }
 
+/** Why the provider cannot be loaded, in one line; null when its files are there. */
+export function whyNoProvider({ folder, version }: Pick<OrtLibrary, 'folder' | 'version'>): string | null {
+  const missing = missingCudaFiles(folder);
+  if (missing.length === 0) return null;
+  return (
+    `${missing.join(' and ')} missing in ${folder}: put them there from onnxruntime-gpu ${version} ` +
+    '(pip download, folder onnxruntime/capi), or name a folder with all three libraries in MILLRACE_ORT_DIR'
+  );
+}
+
 export function appendCudaProvider(ort: OrtLibrary, session: Handle, settings: CudaSettings): void {
-  const missing = missingCudaFiles(ort.folder);
-  if (missing.length > 0) {
-    throw new OrtError(
-      `${missing.join(' and ')} missing in ${ort.folder}: put them there from onnxruntime-gpu ${ort.version} ` +
-        '(pip download, folder onnxruntime/capi), or name a folder with all three libraries in MILLRACE_ORT_DIR',
-    );
-  }
+  const problem = whyNoProvider(ort);
+  if (problem !== null) throw new OrtError(problem);
   const options = ort.create('CreateCUDAProviderOptions');
   try {
     const entries = {
