@@ -1,7 +1,7 @@
 /** `npm run key -- add|list|disable`: the API keys that open the edge. */
-import { parseArgs } from 'node:util';
 import { DEFAULT_RATE } from '../../edge/compression.ts';
 import { mintKey } from '../../edge/key.ts';
+import { fail, readArgs, run } from '../d1/command.ts';
 import { placeOf, type Place } from '../d1/database.ts';
 import { edgeOf } from './edge.ts';
 import { grantOf } from './grant.ts';
@@ -33,33 +33,14 @@ const FLAGS = {
 } as const satisfies Readonly<Record<string, readonly (keyof Values)[]>>;
 type Command = keyof typeof FLAGS;
 
-type Values = ReturnType<typeof readArgs>['values'];
-const { values, positionals } = readArgs();
-
-function readArgs() {
-  try {
-    return parseArgs({
-      allowPositionals: true,
-      options: {
-        tenant: { type: 'string' },
-        models: { type: 'string' },
-        compression: { type: 'string' },
-        rate: { type: 'string' },
-        expires: { type: 'string' },
-        'persist-to': { type: 'string' },
-        remote: { type: 'boolean', default: false },
-        help: { type: 'boolean', default: false },
-      },
-    });
-  } catch (error) {
-    return fail(`${error instanceof Error ? error.message : String(error)}\n\n${HELP}`);
-  }
-}
-
-function fail(message: string): never {
-  console.error(message);
-  process.exit(1);
-}
+type Values = typeof values;
+const { values, positionals } = readArgs(HELP, {
+  tenant: { type: 'string' },
+  models: { type: 'string' },
+  compression: { type: 'string' },
+  rate: { type: 'string' },
+  expires: { type: 'string' },
+});
 
 function place(): Place {
   return placeOf(values.remote, values['persist-to']);
@@ -156,4 +137,4 @@ function isCommand(text: string): text is Command {
   return Object.hasOwn(FLAGS, text);
 }
 
-await main().catch((error: unknown) => fail(error instanceof Error ? error.message : String(error)));
+await run(main);

@@ -3,9 +3,9 @@ import { readFileSync } from 'node:fs';
 import { basename, extname } from 'node:path';
 import { createInterface } from 'node:readline/promises';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
 import { Tokenizer } from '../../gpu-worker/text/tokenizer.ts';
 import { SUBJECT_TOKEN } from '../../shared/subjects.ts';
+import { fail, readArgs, run } from '../d1/command.ts';
 import { placeOf } from '../d1/database.ts';
 import { PromptTable, type PromptRow } from './database.ts';
 import { lineDiff } from './diff.ts';
@@ -34,32 +34,13 @@ const MAX_BYTES = 20_000;
 const MAX_PER_TENANT = 32;
 const MAX_NAME_CHARS = 80;
 
-const { values, positionals } = readArgs();
-
-function readArgs() {
-  try {
-    return parseArgs({
-      allowPositionals: true,
-      options: {
-        tenant: { type: 'string' },
-        name: { type: 'string' },
-        short: { type: 'string' },
-        model: { type: 'string', default: fileURLToPath(new URL('../../models/millrace-mini', import.meta.url)) },
-        'persist-to': { type: 'string' },
-        remote: { type: 'boolean', default: false },
-        yes: { type: 'boolean', default: false },
-        help: { type: 'boolean', default: false },
-      },
-    });
-  } catch (error) {
-    return fail(`${error instanceof Error ? error.message : String(error)}\n\n${HELP}`);
-  }
-}
-
-function fail(message: string): never {
-  console.error(message);
-  process.exit(1);
-}
+const { values, positionals } = readArgs(HELP, {
+  tenant: { type: 'string' },
+  name: { type: 'string' },
+  short: { type: 'string' },
+  model: { type: 'string', default: fileURLToPath(new URL('../../models/millrace-mini', import.meta.url)) },
+  yes: { type: 'boolean', default: false },
+});
 
 function table(): PromptTable {
   return new PromptTable(placeOf(values.remote, values['persist-to']));
@@ -177,4 +158,4 @@ async function main(): Promise<void> {
   else fail(`${command} is not a command.\n\n${HELP}`);
 }
 
-await main().catch((error: unknown) => fail(error instanceof Error ? error.message : String(error)));
+await run(main);
