@@ -155,9 +155,11 @@ export class Fleet {
     const nowMs = Date.now();
     this.#links.heard(heartbeat.worker, nowMs);
     const replaced = this.#registry.see(heartbeat, nowMs);
-    if (replaced !== null) this.#lose(heartbeat.worker, replaced);
-    // Requests that it admitted since are heard of, or it is probed.
-    if (replaced !== null) this.#links.expect(heartbeat.worker, heartbeat.epoch, nowMs);
+    if (replaced !== null) {
+      this.#lose(heartbeat.worker, replaced);
+      // Requests that it admitted since are heard of, or it is probed.
+      this.#links.expect(heartbeat.worker, heartbeat.epoch, nowMs);
+    }
     if (this.#router.heartbeat(heartbeat, nowMs)) void this.#askPrefixes(heartbeat.worker);
   }
 

@@ -139,7 +139,7 @@ export class Gateway extends DurableObject<Env> {
     const onGone = () => {
       if (live.detached) return;
       live.detached = true;
-      if (!live.wanted && !live.ended) this.ctx.waitUntil(fleet.cancel(live.worker, live.id));
+      if (!live.continues && !live.ended) this.ctx.waitUntil(fleet.cancel(live.worker, live.id));
     };
     if (signal.aborted) onGone();
     signal.addEventListener('abort', onGone);

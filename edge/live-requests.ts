@@ -131,9 +131,11 @@ export class LiveRequests {
   }
 
   #dropSlow(live: LiveRequest, nowMs: number): void {
-    if (live.ended || !live.continues) this.remove(live);
-    else this.add(live.withoutClient());
-    if (live.wanted && !live.continues) void this.#control.cancel(live.worker, live.id);
+    if (live.continues && !live.ended) this.add(live.withoutClient());
+    else {
+      this.remove(live);
+      if (!live.ended) void this.#control.cancel(live.worker, live.id);
+    }
     live.fail(new MillraceError('slow_client', 'The stream was not read for too long.'), nowMs);
   }
 }
