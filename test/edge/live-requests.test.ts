@@ -1,28 +1,13 @@
 /** Live requests on a real nats-server: cancels, replays and resumes that get lost, and workers that know nothing of them. */
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import type { LiveRequest } from '../../edge/live-request.ts';
 import { LiveRequests } from '../../edge/live-requests.ts';
-import { startNats, type NatsServer } from '../../infra/dev/nats.ts';
 import { NO_USAGE, type Frame } from '../../shared/protocol.ts';
-import { deltaOf, FleetWorld, textOf } from '../support/fleet-world.ts';
+import { deltaOf, stageWorlds, textOf } from '../support/fleet-world.ts';
 import { HandWorker } from '../support/hand-worker.ts';
 import { until } from '../support/stack.ts';
 
-let nats: NatsServer;
-let world: FleetWorld;
-
-beforeAll(async () => {
-  nats = await startNats();
-});
-afterAll(async () => {
-  await nats[Symbol.asyncDispose]();
-});
-beforeEach(async () => {
-  world = await FleetWorld.start(nats);
-});
-afterEach(async () => {
-  await world[Symbol.asyncDispose]();
-});
+const stage = stageWorlds();
 
 const endOf = (completionTokens: number): readonly Frame[] => [
   { ...{ type: 'choice-end', id: 'r1', attempt: 1, choice: 0 }, tokens: completionTokens, finishReason: 'stop' },
@@ -32,13 +17,13 @@ const NO_TIMINGS = { queueMs: 0, prefillMs: 0, decodeMs: 0 };
 
 /** All of `text` has arrived. */
 async function sent(live: LiveRequest, text: string): Promise<void> {
-  await world.worker.send([deltaOf(0, text)]);
+  await stage.world.worker.send([deltaOf(0, text)]);
   await until(() => live.offsets[0] === text.length);
 }
 
 describe('cancel', () => {
   /** Tokens one by one until it is so. */
-  async function sendUntil(check: () => boolean, worker = world.worker): Promise<void> {
+  async function sendUntil(check: () => boolean, worker = stage.world.worker): Promise<void> {
     for (let offset = 0; !check(); offset++) {
       await worker.send([deltaOf(offset, 'x')]);
       await new Promise((resolve) => setTimeout(resolve, 20));
@@ -46,8 +31,8 @@ describe('cancel', () => {
   }
 
   it('one whose answer does not come is sent again while tokens come', async () => {
-    const { worker, fleet } = world;
-    const live = await world.submit();
+    const { worker, fleet } = stage.world;
+    const live = await stage.world.submit();
     worker.mutes = (type) => type === 'cancel';
     live.detached = true;
     expect(await fleet.cancel(live.worker, live.id)).toBe('silent');
@@ -55,17 +40,17 @@ describe('cancel', () => {
   });
 
   it('what nobody knows, or has been given up, is cancelled where it runs', async () => {
-    const { worker, fleet } = world;
-    const live = await world.submit();
+    const { worker, fleet } = stage.world;
+    const live = await stage.world.submit();
     fleet.detach(live);
     await sendUntil(() => worker.heard('cancel') > 0);
     expect(worker.controls.find(({ type }) => type === 'cancel')).toMatchObject({ id: 'r1' });
   });
 
   it('so is a request that another worker has taken', async () => {
-    const { worker } = world;
-    const live = await world.submit();
-    await using slow = await HandWorker.connect(nats, 'slow');
+    const { worker } = stage.world;
+    const live = await stage.world.submit();
+    await using slow = await HandWorker.connect(stage.nats, 'slow');
     slow.submits.push(...worker.submits);
     await sendUntil(() => slow.heard('cancel') > 0, slow);
     await sent(live, 'ab');
@@ -74,8 +59,8 @@ describe('cancel', () => {
   });
 
   it('what goes on without its client is not', async () => {
-    const { worker, fleet } = world;
-    const live = await world.submit({ continues: true });
+    const { worker, fleet } = stage.world;
+    const live = await stage.world.submit({ continues: true });
     live.detached = true;
     await sent(live, 'abc');
     await worker.send([deltaOf(3, 'def'), ...endOf(6)]);
@@ -86,8 +71,8 @@ describe('cancel', () => {
 
 describe('replay', () => {
   it('is asked for again when no answer came', async () => {
-    const { worker } = world;
-    const live = await world.submit();
+    const { worker } = stage.world;
+    const live = await stage.world.submit();
     worker.mutes = (type) => type === 'replay' && worker.heard('replay') < 3;
     await worker.send([deltaOf(2, 'c')]);
     await until(() => worker.heard('replay') >= 3);
@@ -96,8 +81,8 @@ describe('replay', () => {
   });
 
   it('of a stream that the worker does not have ends in an error, not in silence', async () => {
-    const { worker } = world;
-    const live = await world.submit();
+    const { worker } = stage.world;
+    const live = await stage.world.submit();
     worker.found = false;
     await worker.send([deltaOf(0, 'abc')]);
     worker.skip();
@@ -109,23 +94,23 @@ describe('replay', () => {
 
 describe('resume', () => {
   it('ends the reader before it, once the worker has the stream', async () => {
-    const first = await world.submit();
-    const second = world.request();
-    expect(await world.fleet.resume(second)).toBe('found');
+    const first = await stage.world.submit();
+    const second = stage.world.request();
+    expect(await stage.world.fleet.resume(second)).toBe('found');
     expect(first.take().error?.code).toBe('stream_not_found');
     await sent(second, 'abc');
     expect(textOf(second)).toBe('abc');
   });
 
   it('that is not answered leaves the reader before it its stream', async () => {
-    const { worker, fleet } = world;
-    const first = await world.submit();
+    const { worker, fleet } = stage.world;
+    const first = await stage.world.submit();
     await sent(first, 'abc');
     worker.mutes = (type) => type === 'replay' && worker.heard('replay') < 2;
-    const second = world.request();
+    const second = stage.world.request();
     const resumed = fleet.resume(second);
     // One at a time.
-    expect(await fleet.resume(world.request())).toBe('silent');
+    expect(await fleet.resume(stage.world.request())).toBe('silent');
     await until(() => worker.heard('replay') === 1);
     // It arrives while the second one is the reader.
     await worker.send([deltaOf(3, 'de')]);
@@ -138,10 +123,10 @@ describe('resume', () => {
   });
 
   it('that is not answered: a stream that goes on without its client goes on', async () => {
-    const { worker, fleet } = world;
-    fleet.detach(await world.submit({ continues: true }));
+    const { worker, fleet } = stage.world;
+    fleet.detach(await stage.world.submit({ continues: true }));
     worker.mutes = (type) => type === 'replay';
-    const live = world.request({ continues: true });
+    const live = stage.world.request({ continues: true });
     expect(await fleet.resume(live)).toBe('silent');
     await sent(live, 'abc');
     await worker.send(endOf(3));
@@ -150,12 +135,12 @@ describe('resume', () => {
   });
 
   it('of a stream that is not there, or whose worker is gone, says so', async () => {
-    const { worker, fleet } = world;
+    const { worker, fleet } = stage.world;
     worker.found = false;
-    expect(await fleet.resume(world.request())).toBe('unknown');
+    expect(await fleet.resume(stage.world.request())).toBe('unknown');
     expect(fleet.find('r1')).toBeUndefined();
     await worker[Symbol.asyncDispose]();
-    await expect.poll(() => fleet.resume(world.request()), { timeout: 10_000 }).toBe('gone');
+    await expect.poll(() => fleet.resume(stage.world.request()), { timeout: 10_000 }).toBe('gone');
   });
 });
 
@@ -168,7 +153,7 @@ describe('a client that reads nothing for a minute', () => {
       cancel: async (_, id) => (cancelled.push(id), 'found'),
       replay: async () => 'found',
     });
-    const live = world.request({ continues });
+    const live = stage.world.request({ continues });
     requests.add(live);
     live.accept(deltaOf(0, 'abc'), begin);
     return { requests, live, cancelled };

@@ -1,9 +1,10 @@
 /** Test support: a gateway's fleet and a worker by hand on a real nats-server. */
 import { randomUUID } from 'node:crypto';
+import { afterAll, afterEach, beforeAll, beforeEach } from 'vitest';
 import { Bus } from '../../edge/bus.ts';
 import { Fleet } from '../../edge/fleet.ts';
 import { LiveRequest, type LiveRequestHead } from '../../edge/live-request.ts';
-import type { NatsServer } from '../../infra/dev/nats.ts';
+import { startNats, type NatsServer } from '../../infra/dev/nats.ts';
 import type { Frame, Submit } from '../../shared/protocol.ts';
 import { DEFAULT_SAMPLING } from '../../shared/sampling.ts';
 import { HandWorker } from './hand-worker.ts';
@@ -93,3 +94,29 @@ export const textOf = (live: LiveRequest): string =>
     .take()
     .choices.map(({ text }) => text)
     .join('|');
+
+/** A nats-server for all tests of a file, and a world for each of them. */
+export function stageWorlds(): { readonly nats: NatsServer; readonly world: FleetWorld } {
+  let nats: NatsServer;
+  let world: FleetWorld;
+  beforeAll(async () => {
+    nats = await startNats();
+  });
+  afterAll(async () => {
+    await nats[Symbol.asyncDispose]();
+  });
+  beforeEach(async () => {
+    world = await FleetWorld.start(nats);
+  });
+  afterEach(async () => {
+    await world[Symbol.asyncDispose]();
+  });
+  return {
+    get nats() {
+      return nats;
+    },
+    get world() {
+      return world;
+    },
+  };
+}
