@@ -7,6 +7,7 @@ import { ortLibrary } from '../../gpu-worker/model/runtime/ort-library.ts';
 import { formatTable } from '../bench/table.ts';
 import { goldenModels, type GoldenModel } from './goldens.ts';
 import { checkModel, formatsOf, type ModelChecks } from './checks.ts';
+import { checkDraws } from './draw-checks.ts';
 import { checkPerplexity, type PerplexityChecks } from './perplexity-checks.ts';
 import { checkRules } from './rules-checks.ts';
 import { checkServing, type ServingCheck } from './serving-checks.ts';
@@ -89,7 +90,8 @@ function gpuName(): string {
 async function check(chosen: readonly GoldenModel[]): Promise<number> {
   const models = checkModels(chosen);
   const embedded = chosen.find(({ name }) => name === 'millrace-mini');
-  const serving = embedded === undefined ? [] : [...(await checkServing(embedded)), ...checkRules(embedded)];
+  const serving =
+    embedded === undefined ? [] : [...(await checkServing(embedded)), ...checkRules(embedded), ...checkDraws(embedded)];
   const onFormat = (format: string) => void process.stderr.write(`perplexity, ${format}\n`);
   const perplexities = embedded === undefined ? null : checkPerplexity(embedded.folder, onFormat);
   printModels(models);

@@ -85,8 +85,11 @@ export class StepMemory {
     return this.#view(this.#logits.pointer, 'float32', [this.sizes.maxLogits * this.sizes.vocabSize]);
   }
 
-  logits(rows: number): TensorView {
-    return this.#view(this.#logits.pointer, 'float32', [rows, this.sizes.vocabSize]);
+  /** float32 [rows, V] from the row `first` on */
+  logits(rows: number, first = 0): TensorView {
+    const { vocabSize } = this.sizes;
+    const pointer = this.#logits.pointer + BigInt(first * vocabSize * WORD_BYTES);
+    return this.#view(pointer, 'float32', [rows, vocabSize]);
   }
 
   /** int32 [count, 1] from the draw `first` on. */
