@@ -4,7 +4,8 @@ import type { ModelRunner } from '../../gpu-worker/engine/runner.ts';
 import type { StepResult } from '../../gpu-worker/engine/step-plan.ts';
 
 import { openCudaRunner } from '../../gpu-worker/model/cuda/open-cuda.ts';
-import { FEW_ROWS, isRounded } from '../../gpu-worker/model/cuda/paged-graph.ts';
+import { FEW_ROWS } from '../../gpu-worker/model/cuda/kernel-choice.ts';
+import { isRounded } from '../../gpu-worker/model/cuda/paged-graph.ts';
 import { chooseKvType } from '../../gpu-worker/model/cuda/kv-layout.ts';
 import type { KvCacheDtype } from '../../gpu-worker/model/device.ts';
 import type { HalfType } from '../../gpu-worker/model/weights.ts';

@@ -1,4 +1,5 @@
 /** How large keys and values become while prompts run on the GPU, over a cache that does not round them. Knows no text. */
+import type { PlanRow } from '../../engine/step-plan.ts';
 import type { ModelConfig } from '../config.ts';
 import { floatReader } from '../float-formats.ts';
 import { NO_PAIRS, raiseRanges, rotatedPairs } from '../kv-ranges.ts';
@@ -9,8 +10,7 @@ import { KvBlocks } from './kv-blocks.ts';
 import { PagedDecoder } from './paged-decoder.ts';
 import { pagedGraph } from './paged-graph.ts';
 import type { FloatType, PagedGraphOptions } from './paged-graph.ts';
-import { layoutOf, packPart } from './plan-inputs.ts';
-import type { Part } from './plan-inputs.ts';
+import { runRows } from './run-rows.ts';
 import type { StepMemory } from './step-memory.ts';
 
 const HALF_BYTES = 2;
@@ -38,12 +38,13 @@ export function measureRangesOnGpu(parts: Calibrated, options: CalibrationOption
   const shape = { layers, blockSize, kvHeads, headDim, type, blocks: Math.ceil(longest / blockSize) };
   const kv = new KvBlocks(cuda, shape);
   try {
-    const decoder = new PagedDecoder(pagedGraph({ ...options, kvType: type }, weights), { cuda, memory, kv });
+    const decoder = new PagedDecoder({ cuda, memory, kv });
     try {
+      decoder.add({ ...pagedGraph({ ...options, kvType: type }, weights), maxRows: options.maxRows });
       const ranges = new Float32Array(2 * layers * kvHeads * headDim);
       const host = cuda.allocatePinned(longest * kvHeads * headDim * HALF_BYTES);
       for (const ids of prompts) {
-        runPrompt(ids, { memory, decoder, blockSize });
+        runRows([promptRow(ids, blockSize)], { memory, decoder, blockSize, logits: 1 });
         raiseAll(ranges, { cuda, kv, host, config, type, tokens: ids.length });
       }
       return ranges;
@@ -56,27 +57,9 @@ export function measureRangesOnGpu(parts: Calibrated, options: CalibrationOption
 }
 
 /** From the first block on. */
-function runPrompt(
-  ids: Int32Array,
-  { memory, decoder, blockSize }: { memory: StepMemory; decoder: PagedDecoder; blockSize: number },
-): void {
-  const slot = memory.slots[0];
-  if (slot === undefined) return;
-  const tokens = ids.length;
-  const width = Math.ceil(tokens / blockSize);
-  const blocks = Int32Array.from({ length: width }, (_, i) => i);
-  const rows = [{ sequence: 0, blocks, start: 0, ids, draws: 0, sample: null }];
-  const part: Part = {
-    ...{ rows: [0], tokens, draws: 0, width, decode: false },
-    longestRow: tokens,
-    longestTotal: tokens,
-  };
-  const shape = { tokens, sequences: 1, width, logits: 1 };
-  const layout = layoutOf(shape, 0);
-  const { maxDraws: drawn } = memory.sizes;
-  packPart(rows, part, { words: slot.words, layout, shape, blockSize, drawn, previous: new Map() });
-  memory.send(slot, layout.end);
-  decoder.run(shape, layout, part);
+function promptRow(ids: Int32Array, blockSize: number): PlanRow {
+  const blocks = Int32Array.from({ length: Math.ceil(ids.length / blockSize) }, (_, i) => i);
+  return { sequence: 0, blocks, start: 0, ids, draws: 0, sample: null };
 }
 
 interface Written {

@@ -7,6 +7,7 @@ import type { QuantizedMatrix, Stack } from '../weight-store.ts';
 import type { WeightSource } from '../weights.ts';
 import { KV_KINDS } from './paged-graph.ts';
 import type { FloatType, KvKind, PagedWeights } from './paged-graph.ts';
+import { transpose } from './transpose.ts';
 
 /** Values converted at a time. */
 const CHUNK_VALUES = 1 << 22;
@@ -50,9 +51,20 @@ export class DeviceWeights implements PagedWeights {
   }
 
   matrix(stack: Stack): TensorView {
-    const rows = stack.parts.reduce((sum, part) => sum + part.rows, 0);
+    const rows = rowsOf(stack);
     const shape = stack.columns === 1 ? [rows] : [rows, stack.columns];
     return this.#once(stack.name, { type: this.#options.type, shape }, (pointer) => this.#upload(stack, pointer));
+  }
+
+  transposed(stack: Stack): TensorView {
+    const [rows, columns] = [rowsOf(stack), stack.columns];
+    const { type } = this.#options;
+    return this.#once(`${stack.name}.transposed`, { type, shape: [columns, rows] }, (target) => {
+      const scratch = this.#cuda.allocate(rows * columns * HALF_BYTES);
+      this.#upload(stack, scratch.pointer);
+      transpose(this.#cuda, { type, rows, columns, source: scratch.pointer, target });
+      this.#cuda.free(scratch);
+    });
   }
 
   quantized(stack: Stack): QuantizedMatrix | null {
@@ -146,6 +158,8 @@ export class DeviceWeights implements PagedWeights {
     buffer.copied.record();
   }
 }
+
+const rowsOf = ({ parts }: Stack): number => parts.reduce((sum, { rows }) => sum + rows, 0);
 
 /** float32 → 16 bits, to the nearest; what is too large for float16 becomes infinite. */
 export function round(values: Float32Array, target: Uint16Array, type: FloatType): void {

@@ -5,8 +5,8 @@ import type { DeviceDraw } from './device-draw.ts';
 import type { DrawKind } from './draw-graphs.ts';
 import type { DeviceRules } from './device-rules.ts';
 import type { PagedDecoder } from './paged-decoder.ts';
-import { layoutOf, packPart } from './plan-inputs.ts';
-import type { Part, PartLimits, PartShape } from './plan-inputs.ts';
+import type { PartLimits } from './plan-inputs.ts';
+import { runRows } from './run-rows.ts';
 import type { StepMemory } from './step-memory.ts';
 import type { PlanRow } from '../../engine/step-plan.ts';
 
@@ -40,11 +40,11 @@ export function runLargestSteps(parts: StepParts & { readonly rules: DeviceRules
   runStep(parts, prompts, partLimits);
   const decodes = Math.min(maxNumSeqs, maxStepTokens);
   const start = maxModelLen - 1;
-  runStep(
-    parts,
-    Array.from({ length: decodes }, (_, i) => row(i, { start, tokens: 1, buckets })),
-    partLimits,
-  );
+  for (const size of parts.decoder.sizes) {
+    const length = Math.min(decodes, size);
+    const rows = Array.from({ length }, (_, i) => row(i, { start, tokens: 1, buckets }));
+    runStep(parts, rows, partLimits);
+  }
   if (partLimits.decodesApart) {
     // As much of the cache as is ever expanded at once.
     const count = Math.max(1, Math.min(decodes >> 1, Math.floor(partLimits.maxExpanded / (start + 1))));
@@ -62,23 +62,11 @@ function row(sequence: number, at: { start: number; tokens: number; buckets: Buc
 }
 
 function runStep({ cuda, memory, decoder, draw }: StepParts, rows: readonly PlanRow[], limits: PartLimits): void {
-  const slot = memory.slots[0];
-  if (slot === undefined || rows.length === 0) return;
+  if (rows.length === 0) return;
   const tokens = rows.reduce((sum, { ids }) => sum + ids.length, 0);
-  const longestTotal = Math.max(...rows.map(({ start, ids }) => start + ids.length));
-  const longestRow = Math.max(...rows.map(({ ids }) => ids.length));
-  const width = Math.ceil(longestTotal / limits.blockSize);
-  const places = rows.map((_, place) => place);
-  const part: Part = { rows: places, tokens, draws: 0, longestRow, longestTotal, width, decode: false };
-  const shape: PartShape = { tokens, sequences: rows.length, width, logits: Math.min(tokens, limits.maxDraws) };
-  const layout = layoutOf(shape, 0);
-  const { maxDraws: drawn } = memory.sizes;
-  packPart(rows, part, { words: slot.words, layout, shape, blockSize: limits.blockSize, drawn, previous: new Map() });
-  slot.floats.fill(1, layout.temperature, layout.blockUniform);
-  slot.floats.fill(0.5, layout.blockUniform, layout.end);
-  memory.send(slot, layout.end);
-  decoder.run(shape, layout, part);
+  const logits = Math.min(tokens, limits.maxDraws);
+  const layout = runRows(rows, { memory, decoder, blockSize: limits.blockSize, logits });
   // Each kind has working memory of its own.
-  for (const kind of DRAW_KINDS) draw.run(kind, layout, { first: 0, count: shape.logits });
+  for (const kind of DRAW_KINDS) draw.run(kind, layout, { first: 0, count: logits });
   cuda.synchronize();
 }

@@ -7,7 +7,6 @@ import { fingerprintOf } from '../fingerprint.ts';
 import { fp8Scales, int8Scales, rangesPath, rememberedRanges, spreadPrompt } from '../kv-ranges.ts';
 import type { CalibrationPrompts } from '../kv-ranges.ts';
 import { Cuda, CudaError, whyNoCuda } from '../runtime/cudart.ts';
-import { setDefaultVariable } from '../runtime/environment.ts';
 import { Sampler } from '../sampler.ts';
 import type { WeightSource } from '../weights.ts';
 import type { BucketLimits } from './buckets.ts';
@@ -17,16 +16,17 @@ import { CudaRunner } from './cuda-runner.ts';
 import { DeviceDraw } from './device-draw.ts';
 import { DeviceRules } from './device-rules.ts';
 import { deviceBackend } from './device-sampler.ts';
-import { DeviceWeights } from './device-weights.ts';
 import type { QuantizedSource } from './device-weights.ts';
 import { DEFAULT_GRAPH_BYTES, GraphMemory } from './graph-memory.ts';
 import { HostDraw } from './host-draw.ts';
 import { KvBlocks } from './kv-blocks.ts';
-import { blockBytes, blocksThatFit, blockSizeFor, chooseKvType, kvScaleShape } from './kv-layout.ts';
+import { chooseProductKernels, chooseRoundedKernel, sessionRows } from './kernel-choice.ts';
+import { blockBytes, blocksThatFit, blockSizeFor, chooseKvType } from './kv-layout.ts';
 import { runLargestSteps } from './largest-steps.ts';
+import { loadWeights } from './load-weights.ts';
 import { PagedDecoder } from './paged-decoder.ts';
-import { isRounded, pagedGraph } from './paged-graph.ts';
-import type { FloatType, KvType, PagedGraphOptions, PagedWeights } from './paged-graph.ts';
+import { isRounded } from './paged-graph.ts';
+import type { FloatType, KvType, PagedGraphOptions } from './paged-graph.ts';
 import { wordsOfLargestStep } from './plan-inputs.ts';
 import type { PartLimits } from './plan-inputs.ts';
 import { StepMemory } from './step-memory.ts';
@@ -69,6 +69,7 @@ const MAX_EXPANDED = 65_536;
 /** Throws with what is missing: no driver, no provider, too little memory. `source` is read completely here. */
 export function openCudaRunner(config: ModelConfig, source: WeightSource, options: CudaOptions): ModelRunner {
   refuseNormedPartialRotary(config);
+  chooseProductKernels();
   const problem = whyNoCuda();
   if (problem !== null) throw new CudaError(`no GPU can be used: ${problem}; --device cpu serves without one`);
   const cuda = new Cuda(options.device ?? 0);
@@ -95,18 +96,6 @@ function refuseNormedPartialRotary({ attention, headDim, family }: ModelConfig):
   );
 }
 
-/** Up to so many rows the plain int4 kernel is as fast as the other (H100: 3.6 to 4.5 ms at 1, 4.7 to 5.0 at 4). */
-const PLAIN_INT4_ROWS = 4;
-
-/**
- * ONNX Runtime has two kernels for rounded weights: a plain one, best for int4 and very few rows, and one of TensorRT-LLM's
- * that keeps its pace (int4 at 16 rows 12.3 against 5.8 ms). The process chooses when its sessions are made.
- */
-function chooseRoundedKernel(quantization: string, maxNumSeqs: number): void {
-  const plain = quantization.startsWith('int4') && maxNumSeqs <= PLAIN_INT4_ROWS;
-  setDefaultVariable('ORT_FPA_INTB_GEMM', plain ? '0' : '1');
-}
-
 interface Opening extends CudaOptions {
   readonly cuda: Cuda;
   readonly cleanup: (() => void)[];
@@ -128,15 +117,19 @@ function open(config: ModelConfig, source: WeightSource, opening: Opening): Cuda
     ...{ words, maxLogits, maxDraws: maxStepTokens + maxNumSeqs, vocabSize, ruleWords: RULE_WORDS },
   });
   cleanup.push(() => memory.free());
-  const graphOptions = { config, type, kvType, blockSize, words: memory.length, maxModelLen, maxNumSeqs };
+  const graphOptions = { config, type, kvType, blockSize, words: memory.length, maxModelLen, maxRows: maxNumSeqs };
   const { quantized = () => null, onProgress, quantization = 'none' } = opening;
-  if (opening.quantized !== undefined) chooseRoundedKernel(quantization, maxNumSeqs);
-  const { weights, graph } = loadWeights(cuda, source, { ...graphOptions, onProgress, quantized });
+  const sizes = sessionRows(quantization, maxNumSeqs);
+  const { weights, graphs } = loadWeights(cuda, source, { ...graphOptions, onProgress, quantized, sizes });
   const kvShape = { layers, blockSize, kvHeads, headDim, type: kvType };
   if (isRounded(kvType)) weights.setKvScales(kvScales({ cuda, memory, weights }, graphOptions, { opening, source }));
   const probe = new KvBlocks(cuda, { ...kvShape, blocks: 1 });
-  const decoder = new PagedDecoder(graph, { cuda, memory, kv: probe });
+  const decoder = new PagedDecoder({ cuda, memory, kv: probe });
   cleanup.push(() => decoder.release());
+  for (const graph of graphs) {
+    chooseRoundedKernel(quantization, graph.maxRows);
+    decoder.add(graph);
+  }
   const draw = new DeviceDraw(cuda, memory);
   cleanup.push(() => draw.release());
   const rules = new DeviceRules(cuda, memory);
@@ -194,58 +187,4 @@ function kvScales(
   const measure = () => measureRangesOnGpu(parts, { ...options, prompts, maxStepTokens });
   const ranges = rememberedRanges(path, 2 * config.layers * channels, measure);
   return kvType === 'int8' ? int8Scales(ranges) : fp8Scales(ranges, channels);
-}
-
-interface Loading extends PagedGraphOptions {
-  readonly onProgress: CudaOptions['onProgress'] | undefined;
-  readonly quantized: QuantizedSource;
-}
-
-function loadWeights(
-  cuda: Cuda,
-  source: WeightSource,
-  { onProgress = () => {}, quantized, ...options }: Loading,
-): { weights: DeviceWeights; graph: ReturnType<typeof pagedGraph> } {
-  const totalBytes = weightBytes(options, quantized);
-  const { free } = cuda.memory();
-  if (totalBytes > free) {
-    const gigabytes = (bytes: number): string => (bytes / 1e9).toFixed(1);
-    throw new RangeError(
-      `the weights need ${gigabytes(totalBytes)} GB of GPU memory, ${gigabytes(free)} GB are free: take a smaller model or a larger GPU`,
-    );
-  }
-  const { config, kvType } = options;
-  const progress = (bytes: number): void => onProgress({ bytes, totalBytes });
-  const form = { type: options.type, layers: config.layers, kvScaleShape: kvScaleShape(config, kvType) };
-  const settings = { ...form, onProgress: progress, quantized };
-  const weights = new DeviceWeights(cuda, source, settings);
-  return { weights, graph: pagedGraph(options, weights) };
-}
-
-/** What the graph will ask for, without reading it. */
-function weightBytes(options: PagedGraphOptions, quantized: QuantizedSource): number {
-  const sizes = new Map<string, number>();
-  const note = (name: string, shape: readonly number[], bytes = 2) => {
-    sizes.set(
-      name,
-      shape.reduce((product, size) => product * size, bytes),
-    );
-    return { pointer: 0n, type: options.type, shape };
-  };
-  const planning: PagedWeights = {
-    matrix: ({ name, parts, columns }) => note(name, [parts.reduce((sum, { rows }) => sum + rows, 0), columns]),
-    quantized: (stack) => {
-      const matrix = quantized(stack);
-      if (matrix === null) return null;
-      const { packed, scales, zeroPoints } = matrix;
-      note(`${stack.name}.codes`, packed.shape, 1);
-      note(`${stack.name}.scales`, scales.shape);
-      if (zeroPoints !== null) note(`${stack.name}.zero_points`, zeroPoints.shape, 1);
-      return matrix;
-    },
-    constant: (name, shape) => note(name, shape),
-    kvScale: () => ({ pointer: 0n, type: 'float32', shape: kvScaleShape(options.config, options.kvType) }),
-  };
-  pagedGraph(options, planning);
-  return [...sizes.values()].reduce((sum, bytes) => sum + bytes, 0);
 }

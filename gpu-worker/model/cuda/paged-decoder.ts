@@ -1,4 +1,5 @@
 /** Runs parts of a step through the paged graph: pure decodes as CUDA graphs by bucket, the others kernel by kernel. Knows no plan. */
+import type { CudaSettings } from '../runtime/cuda-provider.ts';
 import type { Cuda } from '../runtime/cudart.ts';
 import { Memory } from '../runtime/memory.ts';
 import { RunOptions, Session } from '../runtime/session.ts';
@@ -19,6 +20,17 @@ export interface RunBounds {
   readonly longestTotal: number;
 }
 
+/** A graph, and how many rows its decode steps have at most. */
+export interface SizedGraph extends PagedGraph {
+  readonly maxRows: number;
+}
+
+interface SizedSession {
+  readonly session: Session;
+  readonly maxRows: number;
+  readonly eager: CapturedRun;
+}
+
 interface CapturedRun {
   readonly binding: Binding;
   readonly options: RunOptions;
@@ -26,35 +38,43 @@ interface CapturedRun {
 }
 
 export class PagedDecoder {
-  readonly #session: Session;
   readonly #memory: StepMemory;
-  #kv: KvBlocks;
-  #eager: CapturedRun;
+  /** Fewest rows first; the last one runs everything. */
+  readonly #sessions: SizedSession[] = [];
   readonly #captured = new Map<number, CapturedRun>();
+  readonly #settings: CudaSettings;
+  #kv: KvBlocks;
 
-  constructor(graph: PagedGraph, { cuda, memory, kv }: { cuda: Cuda; memory: StepMemory; kv: KvBlocks }) {
+  constructor({ cuda, memory, kv }: { cuda: Cuda; memory: StepMemory; kv: KvBlocks }) {
     this.#memory = memory;
     this.#kv = kv;
-    this.#session = new Session(graph.model, {
-      threads: 1,
-      initializers: graph.initializers,
-      cuda: { device: cuda.device, stream: cuda.stream, graphs: true },
-    });
-    this.#eager = this.#prepare(null);
+    this.#settings = { device: cuda.device, stream: cuda.stream, graphs: true };
+  }
+
+  /** Sessions are added in the order of their rows. */
+  add({ model, initializers, maxRows }: SizedGraph): void {
+    const session = new Session(model, { threads: 1, initializers, cuda: this.#settings });
+    this.#sessions.push({ session, maxRows, eager: this.#prepare(session, null) });
+  }
+
+  /** The most rows of a decode step of each session. */
+  get sizes(): readonly number[] {
+    return this.#sessions.map(({ maxRows }) => maxRows);
   }
 
   /** Every graph captured so far reads the old cache and is never replayed. */
   useKv(kv: KvBlocks): void {
     this.#forget();
     this.#kv = kv;
-    this.#eager = this.#prepare(null);
+    this.#sessions.forEach((each, i) => (this.#sessions[i] = { ...each, eager: this.#prepare(each.session, null) }));
   }
 
   /** Queued on the stream. */
   run(shape: PartShape, layout: PartLayout, bounds: RunBounds): void {
-    this.#bind(this.#eager, shape, layout);
-    this.#setBounds(this.#eager, bounds);
-    this.#eager.binding.run(this.#eager.options);
+    const { eager } = this.#sessionFor(shape);
+    this.#bind(eager, shape, layout);
+    this.#setBounds(eager, bounds);
+    eager.binding.run(eager.options);
   }
 
   /** The same for a bucket's shape; captures its graph the first time, which runs the part more than once. */
@@ -66,7 +86,7 @@ export class PagedDecoder {
     const id = graphId(bucket, limits);
     let run = this.#captured.get(id);
     if (run === undefined) {
-      run = this.#prepare(id);
+      run = this.#prepare(this.#sessionFor(part.shape).session, id);
       this.#bind(run, part.shape, part.layout);
       this.#setBounds(run, part.bounds);
       this.#captured.set(id, run);
@@ -76,11 +96,12 @@ export class PagedDecoder {
 
   release(): void {
     this.#forget();
-    this.#session.release();
+    for (const { session } of this.#sessions) session.release();
   }
 
   #forget(): void {
-    for (const { binding, options, bounds } of [this.#eager, ...this.#captured.values()]) {
+    const eager = this.#sessions.map((each) => each.eager);
+    for (const { binding, options, bounds } of [...eager, ...this.#captured.values()]) {
       binding.release();
       options.release();
       bounds.free();
@@ -88,8 +109,16 @@ export class PagedDecoder {
     this.#captured.clear();
   }
 
-  #prepare(graph: number | null): CapturedRun {
-    const binding = this.#session.bind();
+  /** One token in every row: the session for so many rows. Anything else: the last one. */
+  #sessionFor({ tokens, sequences }: PartShape): SizedSession {
+    const few = tokens === sequences ? this.#sessions.find(({ maxRows }) => maxRows >= tokens) : undefined;
+    const chosen = few ?? this.#sessions.at(-1);
+    if (chosen === undefined) throw new Error('a decoder without a session');
+    return chosen;
+  }
+
+  #prepare(session: Session, graph: number | null): CapturedRun {
+    const binding = session.bind();
     this.#kv.bind(binding);
     return { binding, options: new RunOptions(graph), bounds: Memory.allocate(BOUNDS * 4) };
   }

@@ -16,12 +16,13 @@ export interface QuantizedMatrices {
 export function quantizedMatrices(config: ModelConfig, scheme: Scheme, options: OpenWeightsOptions): QuantizedMatrices {
   const plan = new WeightPlan(scheme);
   const nowhere = { pointer: 0n, type: 'float16', shape: [1] } as const;
-  const sizes = { blockSize: 16, words: 1, maxModelLen: 1, maxNumSeqs: 1 };
+  const sizes = { blockSize: 16, words: 1, maxModelLen: 1, maxRows: 1 };
   const settings = { type: 'float16', kvType: 'float16', ...sizes } as const;
   pagedGraph(
     { config, ...settings },
     {
       matrix: () => nowhere,
+      transposed: () => nowhere,
       quantized: (stack) => plan.quantized(stack),
       constant: () => nowhere,
       kvScale: () => nowhere,

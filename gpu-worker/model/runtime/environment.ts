@@ -8,7 +8,11 @@ const setenv = libc.func('int setenv(const char*, const char*, int)') as (
   overwrite: number,
 ) => number;
 
-/** What whoever started the process has set stays. */
+const getenv = libc.func('const char* getenv(const char*)') as (name: string) => string | null;
+const ours = new Set<string>();
+
+/** What whoever started the process has set stays; what was set by this may be set again. */
 export function setDefaultVariable(name: string, value: string): void {
-  setenv(name, value, 0);
+  if (getenv(name) === null) ours.add(name);
+  if (ours.has(name)) setenv(name, value, 1);
 }

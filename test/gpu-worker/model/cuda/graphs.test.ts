@@ -22,11 +22,14 @@ const MODELS = ['millrace-mini', 'tiny-llama', ...readdirSync(fixture('families'
 /** Tensors that nobody reads. */
 function emptyWeights(type: ElementType): PagedWeights {
   const { pointer } = Memory.allocate(1 << 30);
+  const rowsOf = (parts: readonly { readonly rows: number }[]) => parts.reduce((sum, { rows }) => sum + rows, 0);
   return {
-    matrix: ({ parts, columns }) => {
-      const rows = parts.reduce((sum, part) => sum + part.rows, 0);
-      return { pointer, type, shape: columns === 1 ? [rows] : [rows, columns] };
-    },
+    matrix: ({ parts, columns }) => ({
+      pointer,
+      type,
+      shape: columns === 1 ? [rowsOf(parts)] : [rowsOf(parts), columns],
+    }),
+    transposed: ({ parts, columns }) => ({ pointer, type, shape: [columns, rowsOf(parts)] }),
     quantized: () => null,
     constant: (_, shape) => ({ pointer, type, shape }),
     kvScale: () => ({ pointer, type: 'float32', shape: [1] }),
@@ -37,7 +40,7 @@ function emptyWeights(type: ElementType): PagedWeights {
 test.each(MODELS)('%s: the graph is sound, what is missing here is a CUDA kernel', (name) => {
   const config = readModelConfig(fixture(name));
   for (const kvType of ['bfloat16', 'float8e4m3fn', 'int8'] as const) {
-    const sizes = { blockSize: 256, words: 1000, maxModelLen: 64, maxNumSeqs: kvType === 'int8' ? 32 : 64 };
+    const sizes = { blockSize: 256, words: 1000, maxModelLen: 64, maxRows: kvType === 'int8' ? 32 : 64 };
     const options = { config, type: 'bfloat16', kvType, ...sizes } as const;
     const weights = emptyWeights('bfloat16');
     const kvScale = (...of: Parameters<typeof weights.kvScale>) => {
@@ -88,7 +91,7 @@ test('with rounded layers the graph is sound as well', () => {
     };
   };
   const config = readModelConfig(fixture('millrace-mini'));
-  const sizes = { blockSize: 256, words: 9, maxModelLen: 64, maxNumSeqs: 1 };
+  const sizes = { blockSize: 256, words: 9, maxModelLen: 64, maxRows: 1 };
   const options = { config, type: 'bfloat16', kvType: 'bfloat16', ...sizes } as const;
   const { model, initializers } = pagedGraph(options, { ...weights, quantized });
   expect([...initializers.values()].filter(({ type }) => type === 'uint8')).toHaveLength(2 * 5 * config.layers);
