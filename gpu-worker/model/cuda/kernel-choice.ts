@@ -6,6 +6,14 @@ export const FEW_ROWS = 32;
 /** Up to so many rows the plain int4 kernel is as fast as the other (H100: 3.6 to 4.5 ms at 1, 4.7 to 5.0 at 4). */
 const PLAIN_INT4_ROWS = 4;
 
+const KERNEL_KEY = 'ep.cuda.fpa_intb_gemm';
+const PROFILED_KEY = 'ep.cuda.fpa_intb_profile_m';
+/**
+ * The kernel tries its ways with so many rows when a session is made: an 8B model opens in 19 s for 35 with all powers of
+ * two, and steps of 1 to 1,024 rows are as fast (H100).
+ */
+const PROFILED_ROWS = '16,64,1024';
+
 const isInt4 = (quantization: string): boolean => quantization.startsWith('int4');
 
 /**
@@ -19,11 +27,13 @@ export function sessionRows(quantization: string, maxNumSeqs: number): readonly 
 }
 
 /**
- * ONNX Runtime has two kernels for rounded weights: a plain one, best for int4 and very few rows, and one of TensorRT-LLM's
- * that keeps its pace (int4 at 16 rows 12.3 against 5.8 ms). A session takes what the variable says when it is made.
+ * Session configuration. ONNX Runtime has two kernels for rounded weights: a plain one, best for int4 and very few rows,
+ * and one of TensorRT-LLM's that keeps its pace (int4 at 16 rows 12.3 against 5.8 ms).
  */
-export function chooseRoundedKernel(quantization: string, maxRows: number): void {
-  setDefaultVariable('ORT_FPA_INTB_GEMM', isInt4(quantization) && maxRows <= PLAIN_INT4_ROWS ? '0' : '1');
+export function roundedKernel(quantization: string, maxRows: number): Readonly<Record<string, string>> {
+  if (quantization === 'none') return {};
+  const isPlain = isInt4(quantization) && maxRows <= PLAIN_INT4_ROWS;
+  return isPlain ? { [KERNEL_KEY]: '0' } : { [KERNEL_KEY]: '1', [PROFILED_KEY]: PROFILED_ROWS };
 }
 
 /**

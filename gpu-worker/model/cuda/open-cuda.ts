@@ -20,7 +20,7 @@ import type { QuantizedSource } from './device-weights.ts';
 import { DEFAULT_GRAPH_BYTES, GraphMemory } from './graph-memory.ts';
 import { HostDraw } from './host-draw.ts';
 import { KvBlocks } from './kv-blocks.ts';
-import { chooseProductKernels, chooseRoundedKernel, sessionRows } from './kernel-choice.ts';
+import { chooseProductKernels, roundedKernel, sessionRows } from './kernel-choice.ts';
 import { blockBytes, blocksThatFit, blockSizeFor, chooseKvType } from './kv-layout.ts';
 import { runLargestSteps } from './largest-steps.ts';
 import { loadWeights } from './load-weights.ts';
@@ -126,10 +126,7 @@ function open(config: ModelConfig, source: WeightSource, opening: Opening): Cuda
   const probe = new KvBlocks(cuda, { ...kvShape, blocks: 1 });
   const decoder = new PagedDecoder({ cuda, memory, kv: probe });
   cleanup.push(() => decoder.release());
-  for (const graph of graphs) {
-    chooseRoundedKernel(quantization, graph.maxRows);
-    decoder.add(graph);
-  }
+  for (const graph of graphs) decoder.add(graph, roundedKernel(quantization, graph.maxRows));
   const draw = new DeviceDraw(cuda, memory);
   cleanup.push(() => draw.release());
   const rules = new DeviceRules(cuda, memory);

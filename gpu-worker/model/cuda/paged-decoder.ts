@@ -52,8 +52,8 @@ export class PagedDecoder {
   }
 
   /** Sessions are added in the order of their rows. */
-  add({ model, initializers, maxRows }: SizedGraph): void {
-    const session = new Session(model, { threads: 1, initializers, cuda: this.#settings });
+  add({ model, initializers, maxRows }: SizedGraph, config: Readonly<Record<string, string>> = {}): void {
+    const session = new Session(model, { threads: 1, initializers, config, cuda: this.#settings });
     this.#sessions.push({ session, maxRows, eager: this.#prepare(session, null) });
   }
 

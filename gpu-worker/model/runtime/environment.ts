@@ -8,11 +8,7 @@ const setenv = libc.func('int setenv(const char*, const char*, int)') as (
   overwrite: number,
 ) => number;
 
-const getenv = libc.func('const char* getenv(const char*)') as (name: string) => string | null;
-const ours = new Set<string>();
-
-/** What whoever started the process has set stays; what was set by this may be set again. */
+/** What whoever started the process has set stays. */
 export function setDefaultVariable(name: string, value: string): void {
-  if (getenv(name) === null) ours.add(name);
-  if (ours.has(name)) setenv(name, value, 1);
+  setenv(name, value, 0);
 }

@@ -71,6 +71,8 @@ export interface SessionOptions {
   readonly threads: number | 'shared';
   /** Name → memory of the graph's external initializers; must stay mapped as long as the session lives. */
   readonly initializers: ReadonlyMap<string, TensorView>;
+  /** Entries of ONNX Runtime's session configuration beside those that every session has. */
+  readonly config?: Readonly<Record<string, string>>;
   /** By default the CPU runs it. Initializers in the GPU's own memory are used where they lie. */
   readonly cuda?: CudaSettings;
 }
@@ -95,6 +97,7 @@ export class Session {
       ort.call('AddSessionConfigEntry', settings, EXTERNAL_FOLDER_KEY, ort.folder);
       // One arena for all: sessions that run by turns need their working memory once.
       ort.call('AddSessionConfigEntry', settings, SHARED_ARENA_KEY, '1');
+      for (const entry of Object.entries(options.config ?? {})) ort.call('AddSessionConfigEntry', settings, ...entry);
       // A pattern is kept for every combination of input sizes ever seen: without bound where sizes vary.
       ort.call('DisableMemPattern', settings);
       if (options.cuda !== undefined) appendCudaProvider(ort, settings, options.cuda);

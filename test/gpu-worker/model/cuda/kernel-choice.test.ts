@@ -1,8 +1,8 @@
-/** How many sessions a model has, and what is set for those that are made. */
+/** How many sessions a model has, and the kernels of each. */
 import { execFileSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
-import { sessionRows } from '../../../../gpu-worker/model/cuda/kernel-choice.ts';
+import { roundedKernel, sessionRows } from '../../../../gpu-worker/model/cuda/kernel-choice.ts';
 
 test.each([
   ['none', 1024, [32, 1024]],
@@ -18,38 +18,26 @@ test.each([
   expect(sessionRows(quantization, maxNumSeqs)).toEqual(rows);
 });
 
+test('each session has the kernel that is best for its rows', () => {
+  const kernel = (quantization: string, rows: number) =>
+    roundedKernel(quantization, rows)['ep.cuda.fpa_intb_gemm'] ?? 'none';
+  expect([4, 5, 64].map((rows) => kernel('int4 b32', rows))).toEqual(['0', '1', '1']);
+  expect(kernel('int8 b32', 1)).toBe('1');
+  expect(kernel('none', 1)).toBe('none');
+});
+
 const MODULE = fileURLToPath(new URL('../../../../gpu-worker/model/cuda/kernel-choice.ts', import.meta.url));
 
 /** In a process of its own: variables are the process's. */
-function chosen(calls: string, env: Record<string, string> = {}): unknown {
-  const script = `import { chooseProductKernels, chooseRoundedKernel } from ${JSON.stringify(MODULE)};
-    const seen = [];
-    const note = () => seen.push([process.env.ORT_FPA_INTB_GEMM, process.env.CUBLAS_WORKSPACE_CONFIG]);
-    ${calls}
-    console.log(JSON.stringify(seen));`;
-  const args = ['--input-type=module', '--eval', script];
-  return JSON.parse(
-    execFileSync(process.execPath, args, { encoding: 'utf8', env: { PATH: process.env['PATH'], ...env } }),
-  );
+function workspace(env: Record<string, string>): string {
+  const script = `import { chooseProductKernels } from ${JSON.stringify(MODULE)};
+    chooseProductKernels();
+    console.log(process.env.CUBLAS_WORKSPACE_CONFIG);`;
+  const options = { encoding: 'utf8', env: { PATH: process.env['PATH'], ...env } } as const;
+  return execFileSync(process.execPath, ['--input-type=module', '--eval', script], options).trim();
 }
 
-const CALLS = `chooseProductKernels();
-  for (const rows of [4, 64]) { chooseRoundedKernel('int4 b32', rows); note(); }
-  chooseRoundedKernel('int8 b32', 4); note();`;
-
-test('each session has the kernel that is best for it', () => {
-  expect(chosen(CALLS)).toEqual([
-    ['0', ':0:0'],
-    ['1', ':0:0'],
-    ['1', ':0:0'],
-  ]);
-});
-
-test('what whoever started the process has set stays', () => {
-  const env = { ORT_FPA_INTB_GEMM: '0', CUBLAS_WORKSPACE_CONFIG: ':4096:8' };
-  expect(chosen(CALLS, env)).toEqual([
-    ['0', ':4096:8'],
-    ['0', ':4096:8'],
-    ['0', ':4096:8'],
-  ]);
+test('cuBLAS has no working memory unless whoever started the process gave it some', () => {
+  expect(workspace({})).toBe(':0:0');
+  expect(workspace({ CUBLAS_WORKSPACE_CONFIG: ':4096:8' })).toBe(':4096:8');
 });
