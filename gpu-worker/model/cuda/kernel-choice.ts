@@ -7,12 +7,6 @@ export const FEW_ROWS = 32;
 const PLAIN_INT4_ROWS = 4;
 
 const KERNEL_KEY = 'ep.cuda.fpa_intb_gemm';
-const PROFILED_KEY = 'ep.cuda.fpa_intb_profile_m';
-/**
- * The kernel tries its ways with so many rows when a session is made: an 8B model opens in 19 s for 35 with all powers of
- * two, and steps of 1 to 1,024 rows are as fast (H100).
- */
-const PROFILED_ROWS = '16,64,1024';
 
 const isInt4 = (quantization: string): boolean => quantization.startsWith('int4');
 
@@ -33,7 +27,7 @@ export function sessionRows(quantization: string, maxNumSeqs: number): readonly 
 export function roundedKernel(quantization: string, maxRows: number): Readonly<Record<string, string>> {
   if (quantization === 'none') return {};
   const isPlain = isInt4(quantization) && maxRows <= PLAIN_INT4_ROWS;
-  return isPlain ? { [KERNEL_KEY]: '0' } : { [KERNEL_KEY]: '1', [PROFILED_KEY]: PROFILED_ROWS };
+  return { [KERNEL_KEY]: isPlain ? '0' : '1' };
 }
 
 /**
