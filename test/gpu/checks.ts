@@ -4,7 +4,7 @@ import type { ModelRunner } from '../../gpu-worker/engine/runner.ts';
 import type { StepResult } from '../../gpu-worker/engine/step-plan.ts';
 
 import { openCudaRunner } from '../../gpu-worker/model/cuda/open-cuda.ts';
-import { FEW_ROWS } from '../../gpu-worker/model/cuda/kernel-choice.ts';
+import { FEW_ROWS, MEDIUM_ROWS } from '../../gpu-worker/model/cuda/kernel-choice.ts';
 import { isRounded } from '../../gpu-worker/model/cuda/paged-graph.ts';
 import { chooseKvType } from '../../gpu-worker/model/cuda/kv-layout.ts';
 import type { KvCacheDtype } from '../../gpu-worker/model/device.ts';
@@ -76,8 +76,9 @@ function open(model: GoldenModel, format: Format, graphs: boolean): ModelRunner 
   try {
     // As long as what transformers was asked for: LongRoPE's tables depend on it.
     const sizes = { maxModelLen: longestOf(model), maxStepTokens: 4096, kvCacheTokens: 72 * 1024 };
-    // Small engines have kernels of their own.
-    const limits = { maxNumSeqs: model.tokens.length === 0 ? FEW_ROWS : 64, ...sizes };
+    // Kernels differ by the size of the engine.
+    const rows = format.type === 'bfloat16' ? FEW_ROWS : 2 * MEDIUM_ROWS;
+    const limits = { maxNumSeqs: model.tokens.length === 0 ? rows : 64, ...sizes };
     const without = graphs ? {} : { graphBytes: 0 };
     return openCudaRunner(readModelConfig(model.folder), source, { ...limits, ...format, ...without });
   } finally {

@@ -1,8 +1,9 @@
 /** Which of ONNX Runtime's kernels a session is made with, by the rows of its decode steps. Knows no session. */
 import { setDefaultVariable } from '../runtime/environment.ts';
 
-/** Up to so many rows some operators are best done by other kernels: see the graph. */
+/** Up to so many rows, and to so many more, some operators are best done by other kernels: see the graph. */
 export const FEW_ROWS = 32;
+export const MEDIUM_ROWS = 128;
 /** Up to so many rows the plain int4 kernel is as fast as the other (H100: 3.6 to 4.5 ms at 1, 4.7 to 5.0 at 4). */
 const PLAIN_INT4_ROWS = 4;
 
@@ -10,14 +11,15 @@ const KERNEL_KEY = 'ep.cuda.fpa_intb_gemm';
 
 const isInt4 = (quantization: string): boolean => quantization.startsWith('int4');
 
-/**
- * The most rows of a decode step of each session that a model has, fewest first: the last one runs everything else, too.
- * int8 has one: its kernel lays weights out anew, and a second session would do so once more.
- */
+/** The most rows of a decode step of each session that a model has, fewest first: the last one runs all else, too. */
 export function sessionRows(quantization: string, maxNumSeqs: number): readonly number[] {
-  const few = isInt4(quantization) ? PLAIN_INT4_ROWS : FEW_ROWS;
-  const isSingle = maxNumSeqs <= few || quantization.startsWith('int8');
-  return isSingle ? [maxNumSeqs] : [few, maxNumSeqs];
+  return [...smallSessions(quantization).filter((rows) => rows < maxNumSeqs), maxNumSeqs];
+}
+
+/** The kernel that keeps its pace with rounded weights lays them out anew: one session has it, a second would do so again. */
+function smallSessions(quantization: string): readonly number[] {
+  if (quantization === 'none') return [FEW_ROWS, MEDIUM_ROWS];
+  return isInt4(quantization) ? [PLAIN_INT4_ROWS] : [];
 }
 
 /**

@@ -15,7 +15,7 @@ import type { TensorView } from '../runtime/session.ts';
 import type { QuantizedMatrix, Stack } from '../weight-store.ts';
 import type { HalfType } from '../weights.ts';
 import { dimensionOrder, widened } from './head-order.ts';
-import { FEW_ROWS } from './kernel-choice.ts';
+import { FEW_ROWS, MEDIUM_ROWS } from './kernel-choice.ts';
 
 /** Number format of weights and activations. */
 export type FloatType = HalfType;
@@ -48,7 +48,7 @@ export interface PagedGraphOptions {
   readonly words: number;
   /** Positions that the rotary tables cover. */
   readonly maxModelLen: number;
-  /** Of the largest decode step; up to `FEW_ROWS`, kernels are chosen that are best there. */
+  /** Of the largest decode step: kernels are chosen that are best there. */
   readonly maxRows: number;
 }
 
@@ -168,13 +168,14 @@ class PagedParts extends StandardParts implements DecoderParts {
   }
 
   /**
-   * In one kernel for few rows: up × silu(gate) × scale ÷ √(mean(up²) + ε) over groups, where ε dwarfs the mean and the
-   * scale is its root. The product is off by mean ÷ 2³¹, less than float16's rounding as long as up stays below 700.
-   * Of 14,336 columns (H100): 1.9 µs at 1 row for 3.2 in two kernels, 2.7 for 3.6 at 16, but 6.5 for 5.6 at 64.
+   * In one kernel: up × silu(gate) × scale ÷ √(mean(up²) + ε) over groups, where ε dwarfs the mean and the scale is its
+   * root. The product is off by mean ÷ 2³¹, less than float16's rounding as long as up stays below 700. Of 14,336 columns
+   * (H100) in groups of 256, for two kernels: 1.9 µs for 3.2 at 1 row, 2.7 for 3.6 at 16, but 6.5 for 5.6 at 64; with the
+   * whole row as a group 8.3 for 5.6 at 64, 12.7 for 17.3 at 256, 63 for 72 at 1,024, 450 for 542 at 8,192.
    */
   override gatedSilu(gate: Value, up: Value): Value {
-    const group = GATE_GROUPS.find((size) => this.config.intermediateSize % size === 0);
-    if (this.#options.maxRows > FEW_ROWS || group === undefined) return super.gatedSilu(gate, up);
+    const group = this.#gateGroup();
+    if (group === null) return super.gatedSilu(gate, up);
     const scale = this.constant(`gate_scale.${group}`, [group], () => new Float32Array(group).fill(2 ** 15));
     return this.graph.node({
       op: 'GatedRMSNorm',
@@ -182,6 +183,15 @@ class PagedParts extends StandardParts implements DecoderParts {
       inputs: [up, scale, gate],
       attributes: { epsilon: { float: 2 ** 30 } },
     });
+  }
+
+  /** Null: two kernels are faster. */
+  #gateGroup(): number | null {
+    const { intermediateSize } = this.config;
+    const { maxRows } = this.#options;
+    if (maxRows > MEDIUM_ROWS) return intermediateSize;
+    if (maxRows > FEW_ROWS) return null;
+    return GATE_GROUPS.find((size) => intermediateSize % size === 0) ?? null;
   }
 
   select(value: Value): Value {

@@ -40,7 +40,12 @@ function emptyWeights(type: ElementType): PagedWeights {
 test.each(MODELS)('%s: the graph is sound, what is missing here is a CUDA kernel', (name) => {
   const config = readModelConfig(fixture(name));
   for (const kvType of ['bfloat16', 'float8e4m3fn', 'int8'] as const) {
-    const sizes = { blockSize: 256, words: 1000, maxModelLen: 64, maxRows: kvType === 'int8' ? 32 : 64 };
+    const sizes = {
+      blockSize: 256,
+      words: 1000,
+      maxModelLen: 64,
+      maxRows: { bfloat16: 64, float8e4m3fn: 256, int8: 32 }[kvType],
+    };
     const options = { config, type: 'bfloat16', kvType, ...sizes } as const;
     const weights = emptyWeights('bfloat16');
     const kvScale = (...of: Parameters<typeof weights.kvScale>) => {

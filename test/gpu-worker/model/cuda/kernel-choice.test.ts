@@ -5,7 +5,9 @@ import { expect, test } from 'vitest';
 import { roundedKernel, sessionRows } from '../../../../gpu-worker/model/cuda/kernel-choice.ts';
 
 test.each([
-  ['none', 1024, [32, 1024]],
+  ['none', 1024, [32, 128, 1024]],
+  ['none', 129, [32, 128, 129]],
+  ['none', 128, [32, 128]],
   ['none', 33, [32, 33]],
   ['none', 32, [32]],
   ['none', 1, [1]],
