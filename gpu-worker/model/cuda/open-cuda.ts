@@ -112,7 +112,7 @@ function open(config: ModelConfig, source: WeightSource, opening: Opening): Cuda
   const maxLogits = Math.max(1, Math.min(maxStepTokens, Math.max(maxNumSeqs, LEAST_LOGITS)));
   const decodesApart = isRounded(kvType);
   const partLimits: PartLimits = { maxDraws: maxLogits, decodesApart, maxExpanded: MAX_EXPANDED, blockSize };
-  const words = wordsOfLargestStep({ maxStepTokens, maxNumSeqs, maxDraws: maxLogits, maxWidth: buckets.maxWidth });
+  const words = wordsOfLargestStep({ maxStepTokens, maxNumSeqs, maxWidth: buckets.maxWidth });
   const memory = new StepMemory(cuda, {
     ...{ words, maxLogits, maxDraws: maxStepTokens + maxNumSeqs, vocabSize, ruleWords: RULE_WORDS },
   });

@@ -40,17 +40,19 @@ export function splitIntoParts(rows: readonly PlanRow[], limits: PartLimits): re
 /** A group of rows in pieces that keep the limits. */
 function cut(rows: readonly PlanRow[], group: readonly number[], limits: PartLimits): readonly (readonly number[])[] {
   const pieces: number[][] = [];
-  let [open, draws, longest] = [[] as number[], 0, 0];
+  let [open, draws, longestRow, longestTotal] = [[] as number[], 0, 0, 0];
   for (const place of group) {
-    const row = rowAt(rows, place);
-    const total = Math.max(longest, row.start + row.ids.length);
-    const expands = limits.decodesApart && row.ids.length > 1;
-    const full = draws + row.draws > limits.maxDraws || (expands && (open.length + 1) * total > limits.maxExpanded);
-    if (open.length > 0 && full) [open, draws, longest] = [[], 0, 0];
+    const { ids, start, draws: rowDraws } = rowAt(rows, place);
+    const total = Math.max(longestTotal, start + ids.length);
+    // One longer row is enough: then the others are expanded with it.
+    const expands = limits.decodesApart && Math.max(longestRow, ids.length) > 1;
+    const full = draws + rowDraws > limits.maxDraws || (expands && (open.length + 1) * total > limits.maxExpanded);
+    if (open.length > 0 && full) [open, draws, longestRow, longestTotal] = [[], 0, 0, 0];
     if (open.length === 0) pieces.push(open);
     open.push(place);
-    draws += row.draws;
-    longest = Math.max(longest, row.start + row.ids.length);
+    draws += rowDraws;
+    longestRow = Math.max(longestRow, ids.length);
+    longestTotal = Math.max(longestTotal, start + ids.length);
   }
   return pieces;
 }
@@ -133,15 +135,15 @@ export function layoutOf({ tokens, sequences, width, logits }: PartShape, base: 
 export function wordsOfLargestStep(limits: {
   readonly maxStepTokens: number;
   readonly maxNumSeqs: number;
-  readonly maxDraws: number;
   readonly maxWidth: number;
 }): number {
-  const { maxStepTokens, maxNumSeqs, maxDraws, maxWidth } = limits;
+  const { maxStepTokens, maxNumSeqs, maxWidth } = limits;
   // Padding rows of a bucket count as tokens and draws.
   const tokens = 3 * (maxStepTokens + maxNumSeqs);
   const sequences = maxNumSeqs * (3 + 2 * maxWidth);
   const draws = 4 * (maxStepTokens + maxNumSeqs);
-  const parts = 2 + Math.ceil(maxStepTokens / maxDraws);
+  // Rows of a quantized cache that are too long to be expanded together are a part each.
+  const parts = maxNumSeqs;
   return tokens + sequences + draws + parts * 11 * ALIGNMENT;
 }
 

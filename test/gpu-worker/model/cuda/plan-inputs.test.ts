@@ -79,6 +79,14 @@ describe('parts', () => {
     expect(parts.map((part) => part.rows)).toEqual([[0, 1], [2], [3]]);
   });
 
+  test('a single token of a long prompt is expanded with the longer rows beside it', () => {
+    const rows = [row(1, [0], 8, [1, 2], 0), row(2, [0], 8, [1, 2], 0), row(3, [0], 499, [1], 0)];
+    const limits = { ...LIMITS, maxExpanded: 600 };
+    expect(splitIntoParts(rows, limits).map((part) => part.rows)).toEqual([[0, 1], [2]]);
+    // Among themselves such rows expand nothing.
+    expect(splitIntoParts([row(1, [0], 499, [1], 0), row(2, [0], 499, [1], 0)], limits)).toHaveLength(1);
+  });
+
   test('one token of an incomplete prompt is not a decode', () => {
     expect(onlyPart([row(1, [0], 4, [9], 0)]).decode).toBe(false);
   });
@@ -156,10 +164,20 @@ describe('inputs', () => {
   });
 
   test('the largest step fits the words that are set aside', () => {
-    const limits = { maxStepTokens: 96, maxNumSeqs: 32, maxDraws: 32, maxWidth: 5 };
+    const limits = { maxStepTokens: 96, maxNumSeqs: 32, maxWidth: 5 };
     const rows = Array.from({ length: 32 }, (_, i) => row(i, [0, 0, 0, 0, 0], 70, [1, 2, 3], 3));
     const parts = splitIntoParts(rows, { ...LIMITS, maxDraws: 32 });
     const end = parts.reduce((base, part) => layoutOf(ownShape(part), base).end, 0);
+    expect(end).toBeLessThanOrEqual(wordsOfLargestStep(limits));
+  });
+
+  test('so does one whose rows are too long to be expanded together: each is a part', () => {
+    const limits = { maxStepTokens: 8192, maxNumSeqs: 256, maxWidth: 160 };
+    const long = { ...LIMITS, maxDraws: 256, maxExpanded: 65_536, blockSize: 256 };
+    const rows = Array.from({ length: 256 }, (_, i) => row(i, [], 33_000, [1, 2], 2));
+    const parts = splitIntoParts(rows, long);
+    const end = parts.reduce((base, part) => layoutOf(ownShape(part), base).end, 0);
+    expect(parts).toHaveLength(256);
     expect(end).toBeLessThanOrEqual(wordsOfLargestStep(limits));
   });
 });
