@@ -1,9 +1,7 @@
 /** `npm run test:gpu`: every tiny model and the embedded one on the GPU against transformers in float32. Arguments and order only. */
 import { execFileSync } from 'node:child_process';
 import { parseArgs } from 'node:util';
-import { whyNoProvider } from '../../gpu-worker/model/runtime/cuda-provider.ts';
-import { whyNoCuda } from '../../gpu-worker/model/runtime/cudart.ts';
-import { ortLibrary } from '../../gpu-worker/model/runtime/ort-library.ts';
+import { whyNoGpu } from '../../gpu-worker/model/choose-device.ts';
 import { formatTable } from '../bench/table.ts';
 import { goldenModels, type GoldenModel } from './goldens.ts';
 import { checkModel, formatsOf, type ModelChecks } from './checks.ts';
@@ -121,7 +119,7 @@ async function main(args: readonly string[]): Promise<number> {
       `there is no model with "${only}" in its name: take one of ${all.map(({ name }) => name).join(', ')}`,
     );
   }
-  const problem = whyNoCuda() ?? whyNoProvider(ortLibrary());
+  const problem = whyNoGpu();
   if (problem !== null) throw new Error(`test:gpu needs a GPU, and none can be used: ${problem}`);
   return (await check(chosen)) > 0 ? 1 : 0;
 }

@@ -1,12 +1,13 @@
 /** Opens a model as a ModelRunner on a GPU: weights, graph, memory as it was measured, KV blocks. Owns no step. */
 import type { ModelRunner } from '../../engine/runner.ts';
 import { Xoshiro128 } from '../../sample/random.ts';
+import { requireGpu } from '../choose-device.ts';
 import type { ModelConfig } from '../config.ts';
 import type { KvCacheDtype } from '../device.ts';
 import { fingerprintOf } from '../fingerprint.ts';
 import { fp8Scales, int8Scales, rangesPath, rememberedRanges, spreadPrompt } from '../kv-ranges.ts';
 import type { CalibrationPrompts } from '../kv-ranges.ts';
-import { Cuda, CudaError, whyNoCuda } from '../runtime/cudart.ts';
+import { Cuda } from '../runtime/cudart.ts';
 import { Sampler } from '../sampler.ts';
 import type { WeightSource } from '../weights.ts';
 import type { BucketLimits } from './buckets.ts';
@@ -70,8 +71,7 @@ const MAX_EXPANDED = 65_536;
 export function openCudaRunner(config: ModelConfig, source: WeightSource, options: CudaOptions): ModelRunner {
   refuseNormedPartialRotary(config);
   chooseProductKernels();
-  const problem = whyNoCuda();
-  if (problem !== null) throw new CudaError(`no GPU can be used: ${problem}; --device cpu serves without one`);
+  requireGpu();
   const cuda = new Cuda(options.device ?? 0);
   const cleanup: (() => void)[] = [() => cuda.release()];
   const free = (): void => cleanup.toReversed().forEach((step) => step());

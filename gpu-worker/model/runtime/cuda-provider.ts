@@ -17,7 +17,7 @@ export interface CudaSettings {
 }
 
 /** The provider's files that are not there; empty when it can be loaded. */
-export function missingCudaFiles(folder: string): readonly string[] {
+function missingCudaFiles(folder: string): readonly string[] {
   return PROVIDER_FILES.filter((file) => !existsSync(join(folder, file)));
 }
 

@@ -82,7 +82,7 @@ function read<T extends bigint | number>(name: FunctionName, ...args: Argument[]
   return out[0] as T;
 }
 
-/** Why no GPU can be used here, in one line; null when one can. */
+/** Why CUDA sees no GPU here, in one line; null when it does. */
 export function whyNoCuda(): string | null {
   try {
     if (read<number>('cudaDriverGetVersion') === 0) return 'no NVIDIA driver is loaded';

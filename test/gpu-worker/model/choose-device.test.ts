@@ -10,7 +10,15 @@ const hasGpu = whyNoCuda() === null;
 test.skipIf(hasGpu)('auto is the CPU, and cuda says in one line what is missing', () => {
   expect(chooseDevice('auto')).toBe('cpu');
   const options = { maxNumSeqs: 2, maxModelLen: 64, maxStepTokens: 64, kvCacheTokens: null, threads: 1 } as const;
-  const open = () => openModel({ ...options, folder: fixture('tiny-llama'), quantization: 'none', device: 'cuda' });
-  expect(open).toThrow(/^no GPU can be used: .*(libcudart\.so\.13|driver).*--device cpu/);
-  expect(open).not.toThrow('\n');
+  const progress: number[] = [];
+  const onProgress = ({ doneBytes }: { doneBytes: number }) => void progress.push(doneBytes);
+  for (const quantization of ['none', 'int4'] as const) {
+    const open = () =>
+      openModel({ ...options, folder: fixture('tiny-llama'), quantization, device: 'cuda', onProgress });
+    expect(open).toThrow(/^no GPU can be used: .*(libcudart\.so\.13|driver).*--device cpu/);
+    expect(open).not.toThrow('\n');
+  }
+  // Rounding takes minutes of a large model: it is told before.
+  expect(progress).toEqual([]);
+  expect(() => chooseDevice('cuda')).toThrow('no GPU can be used');
 });
