@@ -2,6 +2,7 @@
 import type { RowFailures, SampleSpec, TokenLogprobs } from '../engine/step-plan.ts';
 import { applyRules } from '../sample/apply-rules.ts';
 import { drawKeyed, truncates } from '../sample/keyed.ts';
+import type { ProbRow } from '../sample/keyed.ts';
 import { drawKey } from '../sample/noise.ts';
 import { uniformFloat32, Xoshiro128 } from '../sample/random.ts';
 import type { RandomSource } from '../sample/random.ts';
@@ -224,10 +225,16 @@ export class Sampler {
   #tokenOf({ spec, drafts }: DrawTarget, method: Method, i: number): number {
     if (method === 'greedy') return this.#greedy.ints('token', i)[0] ?? 0;
     if (method === 'bulk') return this.#bulk.ints('token', i)[0] ?? 0;
-    const row = {
-      probs: this.#keyed.floats('probs', i),
-      topProbs: this.#keyed.floats('top_probs', i),
-      topIds: this.#keyed.ints('top_ids', i),
+    const keyed = this.#keyed;
+    let probs: Float32Array | null = null;
+    const row: ProbRow = {
+      vocabSize: this.#vocabSize,
+      // A GPU's have to be copied.
+      get probs() {
+        return (probs ??= keyed.floats('probs', i));
+      },
+      topProbs: keyed.floats('top_probs', i),
+      topIds: keyed.ints('top_ids', i),
     };
     const index = spec.index + drafts.length;
     const key = spec.seed === null ? this.#random.uint32() : drawKey(spec.seed, spec.choice, index);
@@ -235,10 +242,12 @@ export class Sampler {
   }
 
   #logprobsOf(i: number, token: number, count: number): TokenLogprobs {
-    const ids = this.#logprobs.ints('top_ids', i).subarray(0, count);
+    const ids = this.#logprobs.ints('top_ids', i);
     const values = this.#logprobs.floats('top_logprobs', i);
-    const top = Array.from(ids, (id, at) => ({ id, logprob: values[at] ?? 0 }));
-    return { logprob: this.#logprobs.floats('logprobs', i)[token] ?? 0, top };
+    const top = Array.from(ids.subarray(0, count), (id, at) => ({ id, logprob: values[at] ?? 0 }));
+    const place = ids.indexOf(token);
+    const logprob = place >= 0 ? values[place] : this.#logprobs.floats('logprobs', i)[token];
+    return { logprob: logprob ?? 0, top };
   }
 }
 

@@ -9,6 +9,7 @@ import type { Goal } from './ranking.ts';
 
 /** One row at its temperature. */
 export interface ProbRow {
+  readonly vocabSize: number;
   /** [V], by id; read only when the candidates do not decide. */
   readonly probs: Float32Array;
   /** The likeliest tokens, likeliest first, equal ones by id: the candidates. */
@@ -71,10 +72,10 @@ function drawRanked(row: ProbRow, truncation: Truncation, key: number): number {
 }
 
 /** Count and mass of what top-k, top-p and min-p leave. */
-function keptOf(ranking: Ranking, { topK, topP, minP }: Truncation, { probs, topProbs }: ProbRow): Goal {
-  const count = topK === 0 ? probs.length : Math.min(topK, probs.length);
+function keptOf(ranking: Ranking, { topK, topP, minP }: Truncation, { vocabSize, topProbs }: ProbRow): Goal {
+  const count = topK === 0 ? vocabSize : Math.min(topK, vocabSize);
   let bound = Infinity;
-  if (topP < 1) bound = topP * (count < probs.length ? ranking.until({ count, mass: Infinity }).mass : 1);
+  if (topP < 1) bound = topP * (count < vocabSize ? ranking.until({ count, mass: Infinity }).mass : 1);
   const kept = ranking.until({ count, mass: bound });
   const likely = minP > 0 ? ranking.atLeast((topProbs[0] ?? 0) * minP) : kept;
   return likely.count < kept.count ? likely : kept;
@@ -113,13 +114,13 @@ function walkOthers(probs: Float32Array, skip: Int32Array, until: number): { id:
 }
 
 /** How many candidates survive top-k, top-p and min-p; null when survivors may lie beyond the candidates. */
-function keptCandidates({ probs, topProbs }: ProbRow, { topK, topP, minP }: Truncation): number | null {
-  const k = topK === 0 ? probs.length : Math.min(topK, probs.length);
+function keptCandidates({ vocabSize, topProbs }: ProbRow, { topK, topP, minP }: Truncation): number | null {
+  const k = topK === 0 ? vocabSize : Math.min(topK, vocabSize);
   const limit = Math.min(k, topProbs.length);
   const whole = limit === k;
   if (topP >= 1 && minP <= 0) return whole ? limit : null;
   let mass = 1;
-  if (k < probs.length) {
+  if (k < vocabSize) {
     // Top-p counts in the distribution that top-k leaves: unknown here when k reaches beyond the candidates.
     if (!whole) return null;
     mass = sum(topProbs, limit);

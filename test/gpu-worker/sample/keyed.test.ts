@@ -20,7 +20,7 @@ function normalized(weights: readonly number[]): Float32Array {
 
 function rowOf(probs: Float32Array): ProbRow {
   const topIds = Int32Array.from(sortedIds(probs).slice(0, TOP));
-  return { probs, topIds, topProbs: Float32Array.from(topIds, (id) => probs[id] ?? 0) };
+  return { vocabSize: probs.length, probs, topIds, topProbs: Float32Array.from(topIds, (id) => probs[id] ?? 0) };
 }
 
 describe.each<[string, number, Truncation]>([

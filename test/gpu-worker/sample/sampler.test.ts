@@ -1,7 +1,9 @@
 import { afterEach, describe, expect, test } from 'vitest';
 import type { SampleSpec, TokenLogprobs } from '../../../gpu-worker/engine/step-plan.ts';
+import { RowSession } from '../../../gpu-worker/model/row-session.ts';
+import { Memory } from '../../../gpu-worker/model/runtime/memory.ts';
 import { Sampler } from '../../../gpu-worker/model/sampler.ts';
-import type { Draws, DrawTarget } from '../../../gpu-worker/model/sampler.ts';
+import type { Draws, DrawTarget, RowGraphRunner, SamplerBackend } from '../../../gpu-worker/model/sampler.ts';
 import type { LogitsMask, LogitsRules } from '../../../gpu-worker/sample/logits-rules.ts';
 import { TokenHistory } from '../../../gpu-worker/sample/token-history.ts';
 import type { RandomSource } from '../../../gpu-worker/sample/random.ts';
@@ -345,4 +347,43 @@ describe('rows that cannot go on are named', () => {
     open(SIZE, 1);
     expect(() => sampler.sample([target({}), target({})])).toThrow('2 draws, at most 1');
   });
+});
+
+/** This machine's, that writes down which rows of the whole vocabulary are read. */
+function watchedBackend(read: string[]): SamplerBackend {
+  const memory = Memory.allocate(ROWS * SIZE * 4);
+  const watched = (session: RowSession): RowGraphRunner => ({
+    run: (logits, rows) => session.run(logits, rows),
+    floats: (name, row) => {
+      const values = session.floats(name, row);
+      if (values.length === SIZE) read.push(name);
+      return values;
+    },
+    ints: (name, row) => session.ints(name, row),
+    free: () => session.free(),
+  });
+  return {
+    ...{ target: 'cpu', logits: memory.pointer, chunkRows: 4 },
+    row: (index) => new Float32Array(memory.buffer, index * SIZE * 4, SIZE),
+    changed: () => {},
+    value: () => NaN,
+    open: (graph, rows) => watched(new RowSession(graph, rows)),
+    free: () => memory.free(),
+  };
+}
+
+test('rows of the whole vocabulary, which a GPU has to copy, are read only where the likeliest tokens do not decide', () => {
+  const read: string[] = [];
+  sampler = new Sampler({ vocabSize: SIZE, maxRows: ROWS, backend: watchedBackend(read) });
+  const sharp = normalLogits(SIZE, 1).map((logit, id) => (id < 5 ? 20 + id : logit));
+  const seeded = { seed: [1, 2] as const, logprobs: 5 };
+  const { tokens, logprobs } = sample([sharp, sharp], [target({ ...seeded, topP: 0.9 }), target(seeded, 1)]);
+  expect(read).toEqual([]);
+  const expected = logSoftmax(sharp);
+  tokens.forEach((token, i) => expect(logprobs?.[i]?.logprob).toBeCloseTo(expected[token] ?? NaN, 4));
+  // Every token as likely: neither the draw nor its log probability is among the candidates, but it is copied once.
+  const flat = new Float32Array(SIZE);
+  const [token = 0] = sample([flat], [target({ ...seeded, topP: 0.99 })]).tokens;
+  expect(token).toBeGreaterThanOrEqual(64);
+  expect(read).toEqual(['probs', 'logprobs']);
 });
