@@ -2,6 +2,8 @@
 import koffi from 'koffi';
 
 const LIBRARY = 'libcudart.so.13';
+/** Of driver 580. */
+const LEAST_DRIVER_VERSION = 13_000;
 const OK = 0;
 const NON_BLOCKING_STREAM = 1;
 const COMPUTE_CAPABILITY_MAJOR = 75;
@@ -85,11 +87,20 @@ function read<T extends bigint | number>(name: FunctionName, ...args: Argument[]
 /** Why CUDA sees no GPU here, in one line; null when it does. */
 export function whyNoCuda(): string | null {
   try {
-    if (read<number>('cudaDriverGetVersion') === 0) return 'no NVIDIA driver is loaded';
+    const problem = driverProblem(read<number>('cudaDriverGetVersion'));
+    if (problem !== null) return problem;
     return read<number>('cudaGetDeviceCount') > 0 ? null : 'the driver shows no GPU';
   } catch (error) {
     return error instanceof Error ? error.message : String(error);
   }
+}
+
+/** `version`: the newest CUDA that the driver speaks, as 13000 for 13.0; 0 = there is none. Null: it will do. */
+export function driverProblem(version: number): string | null {
+  if (version === 0) return 'no NVIDIA driver is loaded';
+  if (version >= LEAST_DRIVER_VERSION) return null;
+  const spoken = `${Math.floor(version / 1000)}.${Math.floor((version % 1000) / 10)}`;
+  return `the NVIDIA driver speaks CUDA ${spoken}, 13.0 is needed: install driver 580 or newer`;
 }
 
 /** As 0000:3B:00.0, the name that the driver's other libraries know a GPU by. */
