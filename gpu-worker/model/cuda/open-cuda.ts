@@ -25,6 +25,7 @@ import { chooseProductKernels, roundedKernel, sessionRows } from './kernel-choic
 import { blockBytes, blocksThatFit, blockSizeFor, chooseKvType } from './kv-layout.ts';
 import { runLargestSteps } from './largest-steps.ts';
 import { loadWeights } from './load-weights.ts';
+import { explainedMemory } from './memory-problem.ts';
 import { PagedDecoder } from './paged-decoder.ts';
 import { isRounded } from './paged-graph.ts';
 import type { FloatType, KvType, PagedGraphOptions } from './paged-graph.ts';
@@ -78,12 +79,14 @@ export function openCudaRunner(config: ModelConfig, source: WeightSource, option
   try {
     return open(config, source, { ...options, cuda, cleanup, free });
   } catch (error) {
+    let problem = error;
     try {
+      problem = explainedMemory(error, () => cuda.memory());
       free();
     } catch {
       // A lost device cannot free anything either; the first error says more.
     }
-    throw error;
+    throw problem;
   }
 }
 
