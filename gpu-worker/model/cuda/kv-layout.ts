@@ -101,10 +101,11 @@ export function blocksThatFit(budget: BlockBudget): number {
   if (fitting < longest) {
     throw new RangeError(
       `GPU memory has room for ${fitting} KV blocks of ${blockSize} tokens, one sequence may need ${longest} ` +
-        `for ${maxModelLen} tokens: ${gibibytes(totalBytes)} GiB in all, ${gibibytes(freeBytes)} free after weights ` +
-        `and working memory, of which ${gibibytes(spare)} stay free, ${gibibytes(longest * bytesPerBlock)} needed; lower ` +
-        '--max-model-len (maxModelLen) or --max-num-batched-tokens (maxNumBatchedTokens), raise ' +
-        '--gpu-memory-utilization (memoryUtilization) if nothing else uses the GPU, or take a smaller model',
+        `for ${maxModelLen} tokens: ${gibibytes(totalBytes)} GiB in all, ${gibibytes(Math.max(0, freeBytes))} free after ` +
+        `weights, working memory and CUDA graphs, of which ${gibibytes(spare)} stay free, ` +
+        `${gibibytes(longest * bytesPerBlock)} needed; lower --max-model-len (maxModelLen), --max-num-batched-tokens ` +
+        '(maxNumBatchedTokens) or --cuda-graph-memory-mib (cudaGraphMemoryMib), raise --gpu-memory-utilization ' +
+        '(memoryUtilization) if nothing else uses the GPU, or take a smaller model',
     );
   }
   // Every sequence that may run at full length, and as much again for prefixes: more would never be used.

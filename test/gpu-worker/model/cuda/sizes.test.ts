@@ -86,5 +86,7 @@ test('the cache takes what is free above the share that stays free', () => {
 
 test('a model that does not fit is refused with figures', () => {
   expect(() => blocksThatFit({ ...BUDGET, freeBytes: 8.1e9 })).toThrow(/room for 12 KV blocks.*may need 32.*lower/s);
+  // More set aside for CUDA graphs than there is.
+  expect(() => blocksThatFit({ ...BUDGET, freeBytes: -4e9 })).toThrow(/ 0\.0 free after .*--cuda-graph-memory-mib/s);
   expect(() => blocksThatFit({ ...BUDGET, kvCacheTokens: 1000 })).toThrow('--kv-cache-tokens (kvCacheTokens) is 1000');
 });
