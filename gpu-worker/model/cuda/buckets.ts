@@ -34,22 +34,6 @@ export function bucketFor(rows: number, width: number, { maxRows, maxWidth }: Bu
   };
 }
 
-/** Every bucket, by rows and then width. */
-export function allBuckets(limits: BucketLimits): readonly Bucket[] {
-  const buckets: Bucket[] = [];
-  for (let rows = 1; rows <= limits.maxRows;) {
-    let last = rows;
-    for (let width = 1; width <= limits.maxWidth;) {
-      const bucket = bucketFor(rows, width, limits);
-      if (bucket === null) break;
-      buckets.push(bucket);
-      [last, width] = [bucket.rows, bucket.width + 1];
-    }
-    rows = last + 1;
-  }
-  return buckets;
-}
-
 /** Numbers buckets as CUDA graphs; no two of one limits share a number. */
 export function graphId({ rows, width }: Bucket, { maxWidth }: BucketLimits): number {
   return rows * (maxWidth + 1) + width;
