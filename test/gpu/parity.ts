@@ -49,7 +49,8 @@ function printModels(models: Results['models']): void {
     ...[
       each.model,
       each.type,
-      each.type === 'bfloat16' ? 'bfloat16' : each.kv,
+      // Plain keys and values have the format of the activations.
+      each.kv === 'float16' ? each.type : each.kv,
       each.logitsError?.toExponential(1) ?? '',
       each.allowed.toExponential(0),
     ],
