@@ -28,7 +28,7 @@ export interface StepSlot {
   readonly ruleWords: Int32Array;
   readonly ruleFloats: Float32Array;
   readonly rulesPointer: bigint;
-  /** [maxDraws] each: tokens, and the logit of each, which is not finite where the row's logits are not. */
+  /** [maxDraws] each: tokens, and a number for each that is not finite where the row's logits are not. */
   readonly tokens: Int32Array;
   readonly checks: Float32Array;
   readonly resultsPointer: bigint;

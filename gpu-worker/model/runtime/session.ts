@@ -95,7 +95,7 @@ export class Session {
       else ort.call('SetIntraOpNumThreads', settings, options.threads);
       ort.call('SetInterOpNumThreads', settings, 1);
       ort.call('AddSessionConfigEntry', settings, EXTERNAL_FOLDER_KEY, ort.folder);
-      // One arena for all: sessions that run by turns need their working memory once.
+      // One arena of host memory for all: sessions that run by turns need it once. On a GPU each has its own.
       ort.call('AddSessionConfigEntry', settings, SHARED_ARENA_KEY, '1');
       for (const entry of Object.entries(options.config ?? {})) ort.call('AddSessionConfigEntry', settings, ...entry);
       // A pattern is kept for every combination of input sizes ever seen: without bound where sizes vary.
