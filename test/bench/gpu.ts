@@ -18,7 +18,7 @@ const HELP = `npm run bench:gpu -- [flags]
   --graphs    CUDA graphs: true or false [true]
   --penalties repetition, frequency and presence penalties on every request: true or false [false]
   --layers    of the model [32]
-  --max-num-seqs  of the engine; up to 32 it takes kernels that are best for few rows [1024]
+  --max-num-seqs  of the engine [1024]
   --only      decode, throughput, long, first or int4, by comma [all]
   --transformers         a Python with torch and transformers: its continuous batching on 1000 such requests beside ours
   --transformers-output  their tokens, fewer to be done sooner [128]
@@ -133,15 +133,16 @@ function print(
   const add = (...cells: string[]): void => void rows.push(cells);
   const kvBytes = values.kv === 'float16' ? 2 : 1;
   for (const each of decodes) {
-    const [must = NaN, vllm = NaN] = DECODE_MUST[each.batch] ?? [];
+    // Of other batches there is neither.
+    const [must, vllm] = DECODE_MUST[each.batch] ?? [null, null];
     const floor = decodeFloorMs(config, { ...each, kvBytes });
     const rate = `${Math.round(each.tokensPerSecond)} tok/s, GPU ${each.gpuMs.toFixed(2)} ms, busy ${(100 * each.busy).toFixed(0)} %`;
     add(
       `decode step, batch ${each.batch}`,
       `${each.stepMs.toFixed(2)} ms`,
-      `≤ ${must}`,
-      verdict(each.stepMs <= must),
-      `vLLM ${vllm}, floor ${floor.toFixed(2)}; ${rate}`,
+      must === null ? '' : `≤ ${must}`,
+      must === null ? '' : verdict(each.stepMs <= must),
+      `${vllm === null ? '' : `vLLM ${vllm}, `}floor ${floor.toFixed(2)}; ${rate}`,
     );
   }
   throughputs.forEach((each) => {
