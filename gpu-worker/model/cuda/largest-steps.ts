@@ -47,7 +47,10 @@ export function runLargestSteps(parts: StepParts & { readonly rules: DeviceRules
   }
   if (partLimits.decodesApart) {
     // As much of the cache as is ever expanded at once.
-    const count = Math.max(1, Math.min(decodes >> 1, Math.floor(partLimits.maxExpanded / (start + 1))));
+    const count = Math.max(
+      1,
+      Math.min(maxNumSeqs, maxStepTokens >> 1, Math.floor(partLimits.maxExpanded / (start + 1))),
+    );
     const rows = Array.from({ length: count }, (_, i) => row(i, { start: start - 1, tokens: 2, buckets }));
     if (count * 2 <= maxStepTokens && start > 1) runStep(parts, rows, partLimits);
   }
