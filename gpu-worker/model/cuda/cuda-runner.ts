@@ -116,7 +116,8 @@ export class CudaRunner implements ModelRunner {
       throw error;
     }
     const { plan, slot, order, host } = step;
-    const runMs = slot.done.since(slot.begun);
+    // The model's, without what the host drew meanwhile.
+    const runMs = Math.max(0, slot.done.since(slot.begun) - (host?.ms ?? 0));
     const tokens = new Int32Array(order.length);
     const failures = new Map<number, string>(host?.failures);
     order.forEach((place, at) => (tokens[place] = slot.tokens[at] ?? 0));

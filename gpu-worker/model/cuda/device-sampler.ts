@@ -17,7 +17,7 @@ const SMALL_COLUMNS = 256;
 /** Rows that pass through the graphs at once. */
 const CHUNK_ROWS = 64;
 
-/** Draws from the step's logits; blocks until they are there. */
+/** Draws from the step's logits; `begin` blocks until they are there. */
 export function deviceBackend(cuda: Cuda, memory: StepMemory, rules: DeviceRules): SamplerBackend & { begin(): void } {
   const { vocabSize, maxLogits } = memory.sizes;
   const { pointer } = memory.logits(1);
@@ -30,7 +30,10 @@ export function deviceBackend(cuda: Cuda, memory: StepMemory, rules: DeviceRules
     target: 'cuda',
     logits: pointer,
     chunkRows: Math.min(maxLogits, CHUNK_ROWS),
-    begin: () => fetched.clear(),
+    begin: () => {
+      fetched.clear();
+      cuda.synchronize();
+    },
     row: (index) => {
       const known = fetched.get(index);
       if (known !== undefined) return known;

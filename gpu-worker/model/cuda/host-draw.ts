@@ -9,6 +9,7 @@ export interface HostDraws {
   readonly tokens: Int32Array;
   readonly logprobs: (TokenLogprobs | null)[];
   readonly failures: Map<number, string>;
+  /** That drawing took, without the model's time. */
   ms: number;
 }
 
@@ -23,7 +24,7 @@ export interface HostDrawRun {
 
 export class HostDraw {
   readonly #sampler: Sampler;
-  /** New logits are there to draw from. */
+  /** New logits are queued to draw from; blocks until they are there. */
   readonly #begin: () => void;
 
   constructor(sampler: Sampler, begin: () => void) {
@@ -52,8 +53,8 @@ export class HostDraw {
   /** For a part whose logits are queued; blocks until they are there. */
   draw(into: HostDraws, { rows, part, order, tokenOf }: HostDrawRun): void {
     const targets = part.rows.flatMap((place) => targetsOf(rows, place, tokenOf));
-    const begin = performance.now();
     this.#begin();
+    const begin = performance.now();
     const { tokens, logprobs, failures } = this.#sampler.sample(targets);
     order.forEach((place, i) => {
       into.tokens[place] = tokens[i] ?? 0;

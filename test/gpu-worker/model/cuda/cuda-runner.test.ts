@@ -39,7 +39,7 @@ beforeEach(() => {
   disposals = 0;
   let sent = slot();
   const memory = {
-    ...{ slots: [slot(), slot()], sizes: { maxDraws: DRAWS }, sendRules: () => {} },
+    ...{ slots: [slot(), slot()], sizes: { maxDraws: DRAWS }, sendRules: () => {}, sendTokens: () => {} },
     send: (now: typeof sent) => void (sent = now),
     // Tokens tell how many plans had run when they were drawn.
     receive: (now: typeof sent, draws: number) => now.tokens.fill(10 * looked.length, 0, draws),
@@ -58,6 +58,13 @@ beforeEach(() => {
     rules: {
       pack: (_: unknown, rows: readonly unknown[]) => ({ words: 0, parts: rows.map(() => []) }),
       apply: () => {},
+    },
+    hostDraw: {
+      begin: (draws: number) => ({ tokens: new Int32Array(draws), logprobs: [], failures: new Map(), ms: 0 }),
+      draw: (into: { tokens: Int32Array; ms: number }) => {
+        into.tokens.fill(42);
+        into.ms += 0.5;
+      },
     },
     partLimits: { maxDraws: DRAWS, decodesApart: false, maxExpanded: 1000, blockSize: 16 },
     ...{ buckets: { maxRows: 2, maxWidth: 4 }, graphs: new GraphMemory(0, () => 0) },
@@ -80,6 +87,13 @@ test('two plans are in flight, the second on what the first draws; a third is re
   expect(runner.collect()).toMatchObject({ planId: 1, tokens: Int32Array.of(10), runMs: 1.5, sampleMs: 0 });
   expect(runner.collect()).toMatchObject({ planId: 2, tokens: Int32Array.of(20) });
   expect(() => runner.collect()).toThrow('collect without a launched plan');
+});
+
+test('what the host draws is not counted as time of the model', () => {
+  const { rows, ...rest } = plan(1, 5);
+  const seeded = rows.map((row) => ({ ...row, sample: { ...GREEDY, temperature: 1, seed: [1, 2] as const } }));
+  runner.launch({ ...rest, rows: seeded });
+  expect(runner.collect()).toMatchObject({ tokens: Int32Array.of(42), runMs: 1, sampleMs: 0.5 });
 });
 
 test.each(['model', 'wait'] as const)('when one fails (%s) both are void, and the next plan starts afresh', (part) => {
