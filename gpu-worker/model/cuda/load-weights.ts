@@ -41,6 +41,8 @@ export function loadWeights(
   const form = { type: options.type, layers: config.layers, kvScaleShape: kvScaleShape(config, kvType) };
   const weights = new DeviceWeights(cuda, source, { ...form, onProgress: progress, quantized });
   const graphs = sizes.map((maxRows) => ({ ...pagedGraph({ ...options, maxRows }, weights), maxRows }));
+  // Sessions that lay rounded weights out anew do so on a stream of their own.
+  cuda.synchronize();
   return { weights, graphs };
 }
 

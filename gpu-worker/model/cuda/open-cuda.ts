@@ -75,7 +75,7 @@ export function openCudaRunner(config: ModelConfig, source: WeightSource, option
   requireGpu();
   const cuda = new Cuda(options.device ?? 0);
   const cleanup: (() => void)[] = [() => cuda.release()];
-  const free = (): void => cleanup.toReversed().forEach((step) => step());
+  const free = (): void => runAll(cleanup.toReversed());
   try {
     return open(config, source, { ...options, cuda, cleanup, free });
   } catch (error) {
@@ -88,6 +88,19 @@ export function openCudaRunner(config: ModelConfig, source: WeightSource, option
     }
     throw problem;
   }
+}
+
+/** Though one throws: then the first error is thrown at the end. */
+function runAll(steps: readonly (() => void)[]): void {
+  const errors: unknown[] = [];
+  for (const step of steps) {
+    try {
+      step();
+    } catch (error) {
+      errors.push(error);
+    }
+  }
+  if (errors.length > 0) throw errors[0];
 }
 
 /** Head norms come before the reordering that heads turned in part need. */
