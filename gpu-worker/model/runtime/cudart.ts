@@ -119,7 +119,9 @@ export class Cuda {
 
   constructor(device: number) {
     const count = read<number>('cudaGetDeviceCount');
-    if (device >= count) throw new CudaError(`GPU ${device} is asked for, the driver shows ${count}`);
+    if (device >= count) {
+      throw new CudaError(`--gpu (gpu) is ${device}, the driver shows ${count} GPUs: take 0 to ${count - 1}`);
+    }
     invoke('cudaSetDevice', device);
     this.device = device;
     this.stream = read<bigint>('cudaStreamCreateWithFlags', NON_BLOCKING_STREAM);

@@ -5,6 +5,7 @@ import { pciBusId } from './cudart.ts';
 const LIBRARY = 'libnvidia-ml.so.1';
 const OK = 0;
 
+/** What a GPU does not tell is NaN: a part of one (MIG) has no utilization. */
 export interface GpuReading {
   /** Share of the last sampling period (up to a second) in which a kernel ran, 0 to 1. */
   readonly utilization: number;
@@ -53,10 +54,11 @@ function read(nvml: Nvml, device: bigint): GpuReading | null {
   const utilization: { gpu?: number } = {};
   const memory: { total?: number | bigint; used?: number | bigint } = {};
   const milliwatts: [number | null] = [null];
-  if (nvml.utilization(device, utilization) !== OK || nvml.memory(device, memory) !== OK) return null;
+  if (nvml.memory(device, memory) !== OK) return null;
+  const counted = nvml.utilization(device, utilization) === OK;
   const powered = nvml.power(device, milliwatts) === OK;
   return {
-    utilization: (utilization.gpu ?? 0) / 100,
+    utilization: counted ? (utilization.gpu ?? 0) / 100 : NaN,
     memoryUsedBytes: Number(memory.used ?? 0),
     memoryTotalBytes: Number(memory.total ?? 0),
     powerWatts: powered ? (milliwatts[0] ?? 0) / 1000 : NaN,

@@ -127,7 +127,9 @@ function load(): OrtLibrary {
   const getVersion = koffi.decode(koffi.decode(base, POINTER_BYTES, 'void*'), koffi.proto('const char* ()'));
   const version = String(getVersion());
   if (!ORT_VERSION_PATTERN.test(version)) {
-    throw new OrtError(`ONNX Runtime ${version} found, 1.30.x needed: run npm install in the project folder`);
+    const isGiven = givenFolder() !== null;
+    const way = isGiven ? `name a folder with 1.30's in ${FOLDER_VARIABLE}` : 'run npm install in the project folder';
+    throw new OrtError(`ONNX Runtime ${version} found in ${folder}, 1.30.x needed: ${way}`);
   }
   const api: bigint = getApi(ORT_API_VERSION);
   const functions = new Map<OrtFunctionName, OrtFunction>();
@@ -138,9 +140,14 @@ function load(): OrtLibrary {
   return new OrtLibrary(folder, version, functions);
 }
 
-function libraryFolder(): string {
+function givenFolder(): string | null {
   const given = process.env[FOLDER_VARIABLE];
-  if (given !== undefined && given !== '') return given;
+  return given === undefined || given === '' ? null : given;
+}
+
+function libraryFolder(): string {
+  const given = givenFolder();
+  if (given !== null) return given;
   const entry = createRequire(import.meta.url).resolve('onnxruntime-node/package.json');
   return join(dirname(entry), 'bin', 'napi-v6', process.platform, process.arch);
 }
