@@ -41,6 +41,8 @@ const ALLOWED: Readonly<Record<HalfType, number>> = { float16: 0.025, bfloat16: 
 const ALLOWED_KV: Readonly<Partial<Record<KvCacheDtype, number>>> = { fp8: 0.1, int8: 0.05 };
 /** Greedy texts part where two tokens are nearly as likely. */
 const MAX_MARGIN = 0.5;
+/** Kernels differ by the rows of a step, and so do last bits. */
+const LEAST_ALONE = 0.85;
 const CHUNKS = [7, 1000];
 const ALONE = 8;
 
@@ -53,7 +55,13 @@ export function formatsOf({ folder }: GoldenModel): readonly Format[] {
   ];
   const wishes = { choice: 'auto', type: 'float16', computeCapability: 9, runningSeqs: 64 } as const;
   if (!isRounded(chooseKvType(config, wishes))) return plain;
-  return [...plain, { type: 'float16', kv: 'fp8' }, { type: 'float16', kv: 'int8' }, { type: 'bfloat16', kv: 'int8' }];
+  return [
+    ...plain,
+    { type: 'float16', kv: 'fp8' },
+    { type: 'float16', kv: 'int8' },
+    { type: 'bfloat16', kv: 'fp8' },
+    { type: 'bfloat16', kv: 'int8' },
+  ];
 }
 
 export function checkModel(model: GoldenModel, format: Format): ModelChecks {
@@ -64,11 +72,18 @@ export function checkModel(model: GoldenModel, format: Format): ModelChecks {
     const checked = check(model, format);
     const passed =
       (checked.logitsError ?? Infinity) <= allowed &&
-      (checked.largestMargin === null || checked.largestMargin <= MAX_MARGIN);
+      (checked.largestMargin === null || checked.largestMargin <= MAX_MARGIN) &&
+      isMost(checked.alone, LEAST_ALONE) &&
+      isMost(checked.withoutGraphs, 1);
     return { ...base, error: null, passed, ...checked };
   } catch (error) {
     return { ...base, ...none, error: String(error), passed: false };
   }
+}
+
+/** Whether so large a share is equal, where it was counted. */
+function isMost(pair: readonly [number, number] | null, share: number): boolean {
+  return pair === null || pair[0] >= share * pair[1];
 }
 
 function open(model: GoldenModel, format: Format, graphs: boolean): ModelRunner {
