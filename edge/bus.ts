@@ -40,6 +40,20 @@ export class Bus {
     return this.#connected;
   }
 
+  /** Whether the server itself answers in time: one that stalls, or a way to it that does, looks connected for long. */
+  async answers(timeoutMs: number): Promise<boolean> {
+    let onLate: () => void = () => {};
+    const late = new Promise<boolean>((resolve) => (onLate = () => resolve(false)));
+    const timer = setTimeout(onLate, timeoutMs);
+    const flushed = this.#nats.flush().then(
+      () => true,
+      () => false,
+    );
+    const answer = await Promise.race([flushed, late]);
+    clearTimeout(timer);
+    return answer;
+  }
+
   /** Throws NoResponders, an Error after `timeoutMs`, or `request_too_large` at once for what the server would not take. */
   async request(subject: string, message: object, timeoutMs: number): Promise<Uint8Array> {
     const data = encodeMessage(message);

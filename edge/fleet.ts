@@ -198,9 +198,10 @@ export class Fleet {
   async #probe(worker: string): Promise<void> {
     if (this.#probing.has(worker)) return;
     this.#probing.add(worker);
-    const answer = await this.#control.probe(worker);
+    const { bus } = this.#options;
+    const [answer, heard] = await Promise.all([this.#control.probe(worker), bus.answers(CONTROL_TIMEOUT_MS)]);
     this.#probing.delete(worker);
-    if (answer === 'alive') this.#links.heard(worker, Date.now());
+    if (answer === 'alive' || !heard) this.#links.heard(worker, Date.now());
     else if (answer === 'gone' || this.#links.probeFailed(worker) >= MAX_FAILED_PROBES) this.#lose(worker);
   }
 

@@ -8,15 +8,32 @@ import { MODEL, sseEvents, Stack, until } from '../support/stack.ts';
 /** Longer than a gateway waits for a worker that is silent. */
 const OUTAGE_MS = 7_000;
 
-test('streams go on after an outage in which nobody could be heard', { timeout: 180_000 }, async () => {
+/** The server ends, and another takes its place. */
+async function restart({ nats }: Stack): Promise<AsyncDisposable> {
+  await nats[Symbol.asyncDispose]();
+  await sleep(OUTAGE_MS);
+  return startNats({ like: nats });
+}
+
+/** Connections stay, and nothing comes. */
+async function stall({ nats }: Stack): Promise<null> {
+  nats.child.kill('SIGSTOP');
+  await sleep(OUTAGE_MS);
+  nats.child.kill('SIGCONT');
+  return null;
+}
+
+const outages = [
+  ['is gone', restart],
+  ['stalls', stall],
+] as const;
+test.each(outages)('streams go on after nats-server %s for a while', { timeout: 180_000 }, async (_, outage) => {
   // The lease outlasts every stall.
   await using stack = await Stack.start({ flags: ['--lease-ms', '120000'], env: slowSteps(50) });
   const body = { model: MODEL, prompt: 'a', max_tokens: 240, ignore_eos: true, speculation: 'off', stream: true };
   const response = await stack.post('/v1/completions', body);
   expect(response.status).toBe(200);
-  await stack.nats[Symbol.asyncDispose]();
-  await sleep(OUTAGE_MS);
-  await using _again = await startNats({ like: stack.nats });
+  await using _again = await outage(stack);
   const events: string[] = [];
   for await (const { data } of sseEvents(response)) events.push(data);
   expect(events.at(-1)).toBe('[DONE]');
