@@ -56,8 +56,11 @@ export class LiveRequests {
       this.add(earlier);
       void this.catchUp(earlier);
     } else if (answer !== 'silent') this.remove(live);
-    // Frames may come all the same, and the client again.
-    else if (live.continues) live.detached = true;
+    else {
+      // Frames may come all the same, and the client again.
+      live.detached = live.continues;
+      void this.catchUp(live);
+    }
     return answer;
   }
 

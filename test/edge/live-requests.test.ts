@@ -134,6 +134,16 @@ describe('resume', () => {
     expect(worker.heard('cancel')).toBe(0);
   });
 
+  it('that is not answered is asked for again: a worker that does not have the stream is not waited for', async () => {
+    const { worker, fleet } = stage.world;
+    worker.mutes = (type) => type === 'replay' && worker.heard('replay') < 2;
+    worker.found = false;
+    const live = stage.world.request();
+    expect(await fleet.resume(live)).toBe('silent');
+    await until(() => live.ended);
+    expect(live.take().error?.code).toBe('worker_lost');
+  });
+
   it('of a stream that is not there, or whose worker is gone, says so', async () => {
     const { worker, fleet } = stage.world;
     worker.found = false;
