@@ -107,6 +107,21 @@ test('SIGTERM drains: what runs ends well, the process exits 0', async () => {
   }
 }, 60_000);
 
+test('npm run worker passes SIGTERM on', async () => {
+  const lines: string[] = [];
+  await using child = new Child({
+    ...{ command: 'npm', args: ['run', 'worker', '--', '--model', FOLDER, '--http-port', '0'] },
+    env: { NATS_URL: nats.url, NATS_USER: nats.worker.user, NATS_PASSWORD: nats.worker.password },
+    onLine: (line) => lines.push(line),
+  });
+  const has = (event: string) => lines.some((line) => line.includes(`"event":"${event}"`));
+  await until(() => has('serving'), 40_000);
+  // Not to its group, as a terminal does.
+  child.process.kill('SIGTERM');
+  await child.exited;
+  expect(has('stopped')).toBe(true);
+}, 60_000);
+
 test('a drain order over the bus ends the process like SIGTERM', async () => {
   await using worker = await startWorker({ nats, model: FOLDER, flags: ['--worker-id', 'w3'] });
   await using gateway = await gatewayOf('w3');
