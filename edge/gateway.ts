@@ -95,15 +95,9 @@ export class Gateway extends DurableObject<Env> {
   /** Streams of an earlier incarnation that go on without a client: its lease on them runs out unless this one acks. */
   async #takeUp(fleet: Fleet): Promise<void> {
     await new Promise((resolve) => setTimeout(resolve, TAKE_UP_MS));
-    for (const info of this.#store.continuing(Date.now())) {
-      if (fleet.find(info.id) !== undefined) continue;
-      const live = resumed(
-        info,
-        Array.from({ length: info.choices }, () => 0),
-      );
-      live.detached = true;
-      await fleet.resume(live);
-    }
+    const left = this.#store.continuing(Date.now()).filter(({ id }) => fleet.find(id) === undefined);
+    // All at once: a worker that does not answer must not cost the streams of others their lease.
+    await Promise.all(left.map((info) => fleet.resume(withoutClient(info))));
   }
 
   async #submit(fleet: Fleet, job: GatewayJob, signal: AbortSignal): Promise<Response> {
@@ -214,6 +208,16 @@ export class Gateway extends DurableObject<Env> {
 function resumed(info: StreamInfo, offsets: readonly number[]): LiveRequest {
   const { id, attempt, worker, epoch, continues, stopped: stopping } = info;
   return new LiveRequest({ id, attempt, worker, epoch, offsets, whole: false, continues, stopping });
+}
+
+/** A stream that is taken up from its start, for nobody. */
+function withoutClient(info: StreamInfo): LiveRequest {
+  const live = resumed(
+    info,
+    Array.from({ length: info.choices }, () => 0),
+  );
+  live.detached = true;
+  return live;
 }
 
 function timingHeaders(

@@ -23,6 +23,31 @@ const models = async () => {
 /** Its gateway knows the worker. */
 const knowsWorker = () => until(async () => (await models()).data?.[0]?.id === 'm');
 
+/** Returns its id once the worker runs it and the client reads it. */
+async function openStream(onDisconnect: string): Promise<string | null> {
+  const asked = worker.submits.length;
+  const asking = fetch(`${edge.url}/v1/completions`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${edge.apiKey}`, 'x-millrace-on-disconnect': onDisconnect },
+    body: JSON.stringify({ model: 'm', prompt: 'a', stream: true }),
+  });
+  await until(() => worker.submits.length > asked);
+  // The answer begins with it.
+  await worker.send([{ ...deltaOf(0, 'a'), id: worker.submits[asked]?.id ?? '' }]);
+  const response = await asking;
+  expect(response.status).toBe(200);
+  response.text().catch(() => {});
+  return response.headers.get('x-millrace-stream-id');
+}
+
+/** What the worker hears from then on is from the new one. */
+async function restartEdge(): Promise<void> {
+  await edge[Symbol.asyncDispose]();
+  worker.controls.length = 0;
+  edge = await runEdge(edge.state);
+  await knowsWorker();
+}
+
 beforeAll(async () => {
   nats = await startNats();
   worker = await HandWorker.connect(nats, 'hand');
@@ -42,27 +67,9 @@ test(
   'a stream that is to go on is replayed to it and acked, one that is not is left alone',
   { timeout: 120_000 },
   async () => {
-    const ids: (string | null)[] = [];
-    for (const onDisconnect of ['continue', 'cancel']) {
-      const asked = worker.submits.length;
-      const asking = fetch(`${edge.url}/v1/completions`, {
-        method: 'POST',
-        headers: { authorization: `Bearer ${edge.apiKey}`, 'x-millrace-on-disconnect': onDisconnect },
-        body: JSON.stringify({ model: 'm', prompt: 'a', stream: true }),
-      });
-      await until(() => worker.submits.length > asked);
-      // The answer begins with it.
-      await worker.send([{ ...deltaOf(0, 'a'), id: worker.submits[asked]?.id ?? '' }]);
-      const response = await asking;
-      expect(response.status).toBe(200);
-      response.text().catch(() => {});
-      ids.push(response.headers.get('x-millrace-stream-id'));
-    }
+    const ids = [await openStream('continue'), await openStream('cancel')];
     const before = worker.submits.at(-1)?.shardEpoch;
-    await edge[Symbol.asyncDispose]();
-    worker.controls.length = 0;
-    edge = await runEdge(edge.state);
-    await knowsWorker();
+    await restartEdge();
     const ofNew = (type: string) =>
       worker.controls.filter((each) => each.type === type && 'shardEpoch' in each && each.shardEpoch !== before);
     await until(() => ofNew('replay').length > 0);
@@ -70,3 +77,13 @@ test(
     expect(ofNew('replay').map((each) => 'id' in each && each.id)).toEqual([ids[0]]);
   },
 );
+
+test('a worker that answers nothing costs the streams of others no time', { timeout: 120_000 }, async () => {
+  const ids: (string | null)[] = [];
+  while (ids.length < 15) ids.push(await openStream('continue'));
+  worker.mutes = (type) => type === 'replay';
+  await restartEdge();
+  const asked = () => new Set(worker.controls.flatMap((each) => (each.type === 'replay' ? each.id : [])));
+  // Each waits a second for its answer.
+  await until(() => ids.every((id) => asked().has(id ?? '')), 10_000);
+});
