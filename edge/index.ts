@@ -177,15 +177,15 @@ function onStream(c: Context<App>, path: string, query: Record<string, string>):
   return gateway(c.env, { shard, path: `${path}?${search}` });
 }
 
-/**
- * The client's leaving ends this call too, and so aborts the signal that the object sees. A signal of our own in `init`
- * would keep it from the object while no response has begun.
- */
 interface GatewayRoute {
   readonly shard: string;
   readonly path: string;
 }
 
+/**
+ * The client's leaving ends this call too, and so aborts the signal that the object sees. A signal of our own in `init`
+ * would keep it from the object while no response has begun.
+ */
 function gateway(env: Env, { shard, path }: GatewayRoute, init: RequestInit = {}): Promise<Response> {
   const stub = env.GATEWAY.get(env.GATEWAY.idFromName(shard));
   return stub.fetch(new Request(`https://gateway${path}`, init));
