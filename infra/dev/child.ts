@@ -47,6 +47,8 @@ export class Child implements AsyncDisposable {
     this.exited = new Promise((resolve) => {
       this.process.once('error', (error) => resolve(String(error)));
       this.process.once('exit', (code, signal) => {
+        // What of its group outlives it, however it ended.
+        this.#signalGroup('SIGKILL');
         const how = signal ?? `code ${code}`;
         const timer = setTimeout(() => resolve(how), LAST_WORDS_MS);
         this.process.once('close', () => {
@@ -86,6 +88,7 @@ export class Child implements AsyncDisposable {
   }
 
   #signalGroup(signal: NodeJS.Signals): void {
+    if (this.process.pid === undefined) return;
     try {
       process.kill(-this.pid, signal);
     } catch {
@@ -93,14 +96,13 @@ export class Child implements AsyncDisposable {
     }
   }
 
-  /** Asks, waits, insists. What of the group outlives its first process is killed. */
+  /** Asks, waits, insists. */
   async stop(): Promise<string> {
     if (!this.running) return this.exited;
     this.kill('SIGTERM');
     const timer = setTimeout(() => this.kill('SIGKILL'), GRACE_MS);
     await once(this.process, 'exit');
     clearTimeout(timer);
-    this.#signalGroup('SIGKILL');
     return this.exited;
   }
 

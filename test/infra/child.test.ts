@@ -29,6 +29,14 @@ test('stop ends the whole group and says how', async () => {
   expect(child.running).toBe(false);
 });
 
+test('a first process that is killed takes its group along', async () => {
+  const child = new Child({ command: 'sh', args: STUBBORN, onLine: () => {} });
+  await until(() => child.lastLines !== '');
+  child.process.kill('SIGKILL');
+  expect(await child.exited).toBe('SIGKILL');
+  await until(() => !alive(-child.pid));
+});
+
 test('a killed starter takes its children along', async () => {
   const program = `import { Child } from ${JSON.stringify(MODULE)};
     new Child({ command: 'sh', args: ${JSON.stringify(GROUP)}, onLine: console.log });`;
