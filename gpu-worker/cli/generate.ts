@@ -2,7 +2,7 @@
 import { basename, resolve } from 'node:path';
 import { ERRORS, type MillraceError } from '../../shared/errors.ts';
 import { unknownModel } from '../config.ts';
-import { LLM, type LLMRequest, type LoadProgress } from '../llm.ts';
+import { LLM, type LLMRequest, type LLMResult, type LoadProgress } from '../llm.ts';
 import { modelPlace } from '../model/hub.ts';
 import { echoHash, isDone, readEarlier, type EarlierResults } from './earlier-results.ts';
 import { generateHelp, readGenerateConfig, type GenerateConfig } from './generate-config.ts';
@@ -173,7 +173,7 @@ class GenerateRun {
         this.#running.delete(result.index);
         this.#tally.add(result);
         if (result.type === 'error' && ERRORS[result.error.code].blame === 'system') this.#systemFailures++;
-        await this.#put(item, result.type === 'done' ? resultLine(item, result) : errorLine(item, result.error));
+        await this.#put(item, lineOf(item, result));
       }
     } catch (error) {
       if (this.#signal === null) throw error;
@@ -235,6 +235,11 @@ class GenerateRun {
     });
     return () => listeners.forEach((off) => off());
   }
+}
+
+function lineOf(item: ItemHead, result: LLMResult): string {
+  if (result.type === 'done') return resultLine(item, result);
+  return errorLine(item, asJsonSpells(result.error, item.echo));
 }
 
 function headOf({ index, line, echo }: InputItem): ItemHead {

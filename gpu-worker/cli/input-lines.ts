@@ -64,14 +64,23 @@ function readLine(text: string, rules: InputRules): ReadLine {
     const fields = fieldsOf(text);
     echo = echoOf(fields);
     const request = toRequest(fields, rules);
-    readRequest(request);
+    checkRequest(request, echo);
     return { type: 'request', request, echo };
   } catch (error) {
     if (!(error instanceof MillraceError)) throw error;
-    return { type: 'bad', error: asJsonSpells(error, echo), echo };
+    return { type: 'bad', error, echo };
   }
 }
 
+function checkRequest(request: LLMRequest, echo: ItemHead['echo']): void {
+  try {
+    readRequest(request);
+  } catch (error) {
+    throw error instanceof MillraceError ? asJsonSpells(error, echo) : error;
+  }
+}
+
+/** A field that is null counts as left out. */
 function fieldsOf(text: string): Readonly<Record<string, unknown>> {
   let value: unknown;
   try {
@@ -80,7 +89,9 @@ function fieldsOf(text: string): Readonly<Record<string, unknown>> {
     throw new MillraceError('invalid_json', 'The line is not valid JSON.', { cause });
   }
   if (typeof value === 'string') return { prompt: value };
-  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return { ...value };
+  if (typeof value === 'object' && value !== null && !Array.isArray(value)) {
+    return Object.fromEntries(Object.entries(value).filter(([, field]) => field !== null));
+  }
   throw new MillraceError('invalid_value', 'The line must be a JSON string or an object with `prompt` or `messages`.');
 }
 
@@ -98,13 +109,13 @@ function toRequest(fields: Readonly<Record<string, unknown>>, { chat, params }: 
   if ((prompt === undefined) === (messages === undefined)) {
     throw new MillraceError('invalid_value', 'The line must have one of `prompt` and `messages`.', { param: 'prompt' });
   }
-  const own = Object.entries(rest).filter(([, value]) => value !== null);
+  const own = Object.entries(rest).map(([name, field]) => [camelCase(name), field] as const);
   return {
     // Checked by readRequest, like all the rest.
     prompt: promptOf({ prompt, messages }, chat) as LLMRequest['prompt'],
     params: {
       ...params,
-      ...(Object.fromEntries(own.map(([name, value]) => [camelCase(name), value])) as GenerationParams),
+      ...(Object.fromEntries(own) as GenerationParams),
     },
     templateValues: (values ?? {}) as LLMRequest['templateValues'],
   };

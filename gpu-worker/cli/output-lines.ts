@@ -5,7 +5,7 @@ import type { LLMResult } from '../llm.ts';
 import { snakeCase } from '../spelling.ts';
 import { mendOutput, type EarlierResults } from './earlier-results.ts';
 import type { GenerateConfig } from './generate-config.ts';
-import { asJsonSpells, type ItemHead } from './input-lines.ts';
+import type { ItemHead } from './input-lines.ts';
 import { ConfigError } from './settings.ts';
 
 export function resultLine({ index, echo }: ItemHead, result: Extract<LLMResult, { type: 'done' }>): string {
@@ -21,7 +21,7 @@ export function resultLine({ index, echo }: ItemHead, result: Extract<LLMResult,
 }
 
 export function errorLine({ index, line, echo }: ItemHead, error: MillraceError): string {
-  return `${JSON.stringify({ index, ...echo, line, ...errorBody(asJsonSpells(error, echo)) })}\n`;
+  return `${JSON.stringify({ index, ...echo, line, ...errorBody(error) })}\n`;
 }
 
 function inJson(figures: Readonly<Record<string, number>>): object {

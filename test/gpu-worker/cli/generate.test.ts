@@ -143,6 +143,7 @@ describe('generate', { timeout: 120_000 }, () => {
     { prompt: 'x', max_tokens: 300 },
     { text: 'x' },
     '[1]',
+    { prompt: 'x', messages: [{ role: 'user', content: 'x' }] },
   ];
 
   test('bad lines stop the command before anything runs, each with its number', async () => {
@@ -157,6 +158,7 @@ describe('generate', { timeout: 120_000 }, () => {
       `${input}:4: \`messages[0].role\` must be system or user or assistant, not "tool".`,
       `${input}:6: The line must have one of \`prompt\` and \`messages\`.`,
       `${input}:7: The line must be a JSON string or an object with \`prompt\` or \`messages\`.`,
+      `${input}:8: The line must have one of \`prompt\` and \`messages\`.`,
       'Nothing was run; --skip-bad-lines runs the others.',
       '',
     ]);
@@ -205,9 +207,20 @@ describe('generate', { timeout: 120_000 }, () => {
       [4, 5, 'context_length_exceeded', 'prompt'],
       [5, 6, 'invalid_value', 'prompt'],
       [6, 7, 'invalid_value', null],
+      [7, 8, 'invalid_value', 'prompt'],
     ]);
     expect(lines[3]?.id).toBe('m');
-    expect(stderr).toMatch(/requests +1 in .*, 6 failed/);
+    expect(lines[7]?.error?.message).toBe('The line must have one of `prompt` and `messages`.');
+    expect(stderr).toMatch(/requests +1 in .*, 7 failed/);
+  });
+
+  test('fields that are null count as left out', async () => {
+    const nulls = { id: null, custom_id: null, messages: null, chat_template_kwargs: null, temperature: null };
+    const [input, output] = [fileOf([{ prompt: 'a', ...nulls }]), outFile()];
+    const args = ['--input', input, '--output', output, '--max-tokens', '2'];
+    expect((await generate(...args)).code).toBe(0);
+    expect(linesOf(output)).toMatchObject([{ prompt: 'a', outputs: [{ index: 0 }] }]);
+    expect((await generate(...args, '--resume')).stderr).toMatch(/^Resuming: 1 of 1 are done/);
   });
 
   test('an output file is refused, replaced, or gone on with', async () => {
