@@ -1,7 +1,7 @@
 /** A folder's model as it would be served, whole or pruned, judged by texts. Knows no command. */
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import * as v from 'valibot';
 import { readModelConfig } from '../model/config.ts';
 import type { ModelConfig } from '../model/config.ts';
@@ -136,7 +136,7 @@ function keptLayers(
   if (texts.length === 0) throw new ModelFolderError(`${path} has no text to measure pruning on`);
   const { onPruning: onProgress = () => {} } = model;
   const kept = pruneLayers(count, { config, weights, texts, onProgress }).at(-1)?.kept ?? [];
-  if (place !== null) writeFileSync(place, JSON.stringify(kept), { mode: 0o600 });
+  if (place !== null) remember(place, kept);
   return kept;
 }
 
@@ -164,9 +164,17 @@ function calibrationPath({ folder, pruneCalibration }: EvaluatedModel & PruningO
 function rememberedAt(model: EvaluatedModel & PruningOptions, path: string, identity: string): string | null {
   const { quantizationCache: cache = null, pruneLayers: count = 0 } = model;
   if (cache === null) return null;
-  mkdirSync(cache, { recursive: true, mode: 0o700 });
   const hash = createHash('sha256').update(`${identity} ${count} ${CALIBRATION_TOKENS}\n`).update(readFileSync(path));
   return join(cache, `${hash.digest('hex').slice(0, 40)}.layers`);
+}
+
+function remember(place: string, kept: readonly number[]): void {
+  try {
+    mkdirSync(dirname(place), { recursive: true, mode: 0o700 });
+    writeFileSync(place, JSON.stringify(kept), { mode: 0o600 });
+  } catch (error) {
+    process.emitWarning(`the layers to keep are not remembered in ${dirname(place)}: ${String(error)}`);
+  }
 }
 
 const layersSchema = v.array(v.pipe(v.number(), v.integer(), v.minValue(0)));

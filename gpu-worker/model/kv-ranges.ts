@@ -129,11 +129,14 @@ function writeRanges(path: string, ranges: Float32Array): void {
   const partial = `${path}.${randomBytes(6).toString('hex')}.partial`;
   try {
     mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
-    writeFileSync(partial, Buffer.concat([digest(values), values]), { mode: 0o600 });
-    renameSync(partial, path);
+    try {
+      writeFileSync(partial, Buffer.concat([digest(values), values]), { mode: 0o600 });
+      renameSync(partial, path);
+    } finally {
+      rmSync(partial, { force: true });
+    }
   } catch (error) {
     process.emitWarning(`scales of the KV cache are not kept in ${dirname(path)}: ${String(error)}`);
-    rmSync(partial, { force: true });
   }
 }
 

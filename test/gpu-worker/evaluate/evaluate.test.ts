@@ -14,7 +14,7 @@ import type { ChatMessage } from '../../../shared/protocol.ts';
 import { readModelConfig } from '../../../gpu-worker/model/config.ts';
 import { planWeights } from '../../../gpu-worker/model/cpu-decoder.ts';
 import { chooseCpuKvType } from '../../../gpu-worker/model/kv-calibration.ts';
-import type { CalibrationProgress } from '../../../gpu-worker/model/kv-ranges.ts';
+import { rememberedRanges, type CalibrationProgress } from '../../../gpu-worker/model/kv-ranges.ts';
 import { openModel } from '../../../gpu-worker/model/load.ts';
 import { openWeights } from '../../../gpu-worker/model/open-weights.ts';
 import { openSafetensors } from '../../../gpu-worker/model/safetensors.ts';
@@ -284,6 +284,13 @@ describe('an int8 KV cache', () => {
     expect(read).toBe(2);
     expect(() => openModel({ ...model, ...sizes, kvCacheDtype: 'fp8' })).toThrow('on a CPU take auto, float32 or int8');
   });
+
+  test('are measured where no folder can keep them', () => {
+    const file = join(folder, 'no-folder');
+    writeFileSync(file, '');
+    const ranges = Float32Array.of(1, 2);
+    expect(rememberedRanges(join(file, 'x.kv-ranges'), ranges.length, () => ranges)).toEqual(ranges);
+  });
 });
 
 describe('pruning', () => {
@@ -334,6 +341,13 @@ describe('pruning', () => {
       for await (const { outputs } of llm.generate('The', { maxTokens: 4 })) expect(outputs[0]?.text).not.toBe('');
     }
     expect(new Set(fingerprints).size).toBe(2);
+  });
+
+  test('needs no folder to remember it in', () => {
+    const file = join(folder, 'short.jsonl');
+    writeFileSync(file, '"The cat."');
+    const model = { folder: EMBEDDED, quantization: 'none', quantizationCache: file, threads: 2 } as const;
+    expect(layersToKeep({ ...model, pruneLayers: 1, pruneCalibration: file })).toHaveLength(6);
   });
 
   test.each([
