@@ -57,6 +57,9 @@ class WorkerProcess {
       port: config.httpPort,
       unready: () => this.#unready(),
       metrics: () => this.#metrics.registry.metrics(),
+    }).catch((cause: unknown) => {
+      const fix = 'correct --http-host (MILLRACE_HTTP_HOST) or --http-port (MILLRACE_HTTP_PORT)';
+      throw new Error(`${messageOf(cause)}: ${fix}`, { cause });
     });
     for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => this.#shutdown(signal));
     log({ event: 'loading', model: config.model, quantization: config.quantization, http });

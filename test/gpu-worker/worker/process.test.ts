@@ -168,6 +168,7 @@ const NO_SERVER =
 describe('a worker that cannot start says why and ends', () => {
   test.each([
     ['a bad flag', ['--threads', '0'], {}, 'code 2', /--threads/],
+    ['an address of others', ['--http-host', '192.0.2.1'], {}, 'code 1', /192\.0\.2\.1.*correct --http-host/],
     ['a wrong password', [], { NATS_PASSWORD: 'wrong' }, 'code 1', /refuses user "worker".*correct .*NATS_PASSWORD/],
     ['no nats-server', [], { NATS_URL: 'nats://u:secret@127.0.0.1:1' }, 'code 1', NO_SERVER],
   ])('%s', async (_, args, env, exit, message) => {
