@@ -54,7 +54,7 @@ export class OutputLines {
   }
 
   write(line: string): Promise<void> {
-    const written = this.#last.then(() => (this.#file === null ? toStdout(line) : this.#file.appendFile(line)));
+    const written = this.#last.then(() => (this.#file === null ? toStdout(line) : toFile(this.#file, line)));
     written.catch(() => {});
     this.#last = written;
     return written;
@@ -63,6 +63,15 @@ export class OutputLines {
   async close(): Promise<void> {
     await this.#last.catch(() => {});
     await this.#file?.close();
+  }
+}
+
+async function toFile(file: FileHandle, line: string): Promise<void> {
+  try {
+    await file.appendFile(line);
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new Error(`The output file took no more results: ${reason}; --resume runs the rest`, { cause });
   }
 }
 
