@@ -14,12 +14,11 @@ import type { Job } from './request.ts';
 import type { SentPrompt } from './sent-prompt.ts';
 import { StreamStore, type StreamInfo } from './stream-store.ts';
 import { sseStream } from './stream.ts';
+import { resumed, Unattended, WATCH_MS } from './unattended.ts';
 
 /** With no token for so long after admission, the 200 goes out and keep-alives begin. */
 const HOLD_MS = 10_000;
 const PRUNE_INTERVAL_MS = 5 * 60_000;
-/** Clients that resume their streams come first. */
-const TAKE_UP_MS = 2_000;
 
 /** What the Worker sends to `/submit`. */
 export interface GatewayJob extends Omit<Job, 'prompt' | 'compression' | 'promptId'>, SentPrompt {
@@ -33,11 +32,14 @@ export interface GatewayJob extends Omit<Job, 'prompt' | 'compression' | 'prompt
 export class Gateway extends DurableObject<Env> {
   readonly #shardEpoch = crypto.randomUUID();
   readonly #store: StreamStore;
+  readonly #unattended: Unattended;
   #fleet: Promise<Fleet> | null = null;
+  #pruneAtMs = 0;
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
     this.#store = new StreamStore(ctx.storage.sql);
+    this.#unattended = new Unattended(this.#store);
   }
 
   override async fetch(request: Request): Promise<Response> {
@@ -61,8 +63,34 @@ export class Gateway extends DurableObject<Env> {
     }
   }
 
+  /** Forgets old streams now and then, and wakes this gateway while a stream runs that may have no client. */
   override async alarm(): Promise<void> {
-    if (this.#store.prune(Date.now()) > 0) await this.ctx.storage.setAlarm(Date.now() + PRUNE_INTERVAL_MS);
+    const nowMs = Date.now();
+    let left = 1;
+    if (nowMs >= this.#pruneAtMs) {
+      left = this.#store.prune(nowMs);
+      this.#pruneAtMs = nowMs + PRUNE_INTERVAL_MS;
+    }
+    const shard = this.#unattended.shard(nowMs);
+    if (shard !== null) await this.#lookAfter(shard);
+    if (shard !== null) await this.#wakeIn(WATCH_MS);
+    else if (left > 0) await this.#wakeIn(this.#pruneAtMs - nowMs);
+  }
+
+  async #lookAfter(shard: string): Promise<void> {
+    try {
+      this.#unattended.settle(await this.#connected(shard), Date.now());
+    } catch (error) {
+      // The next alarm tries again.
+      console.warn(JSON.stringify({ event: 'not-connected', error: String(error) }));
+    }
+  }
+
+  /** Unless it wakes sooner anyway. */
+  async #wakeIn(delayMs: number): Promise<void> {
+    const atMs = Date.now() + delayMs;
+    const set = await this.ctx.storage.getAlarm();
+    if (set === null || set > atMs) await this.ctx.storage.setAlarm(atMs);
   }
 
   /** One connection for the life of the object; a failed attempt is forgotten. */
@@ -84,20 +112,12 @@ export class Gateway extends DurableObject<Env> {
     const bus = await Bus.connect({ url, user, password, name: `millrace-gateway-${shard}` });
     try {
       const fleet = await Fleet.start({ bus, shard, shardEpoch: this.#shardEpoch, routing, submitTimeoutMs });
-      this.ctx.waitUntil(this.#takeUp(fleet));
+      this.ctx.waitUntil(this.#unattended.takeUp(fleet));
       return fleet;
     } catch (error) {
       await bus.close();
       throw error;
     }
-  }
-
-  /** Streams of an earlier incarnation that go on without a client: its lease on them runs out unless this one acks. */
-  async #takeUp(fleet: Fleet): Promise<void> {
-    await new Promise((resolve) => setTimeout(resolve, TAKE_UP_MS));
-    const left = this.#store.continuing(Date.now()).filter(({ id }) => fleet.find(id) === undefined);
-    // All at once: a worker that does not answer must not cost the streams of others their lease.
-    await Promise.all(left.map((info) => fleet.resume(withoutClient(info))));
   }
 
   async #submit(fleet: Fleet, job: GatewayJob, signal: AbortSignal): Promise<Response> {
@@ -123,7 +143,7 @@ export class Gateway extends DurableObject<Env> {
       saved: savingsOf(job.savedBytes, job.prompt, admitted.promptTokens),
     };
     this.#store.save(info, job.deadlineMs);
-    if ((await this.ctx.storage.getAlarm()) === null) await this.ctx.storage.setAlarm(Date.now() + PRUNE_INTERVAL_MS);
+    await this.#wakeIn(continues ? WATCH_MS : PRUNE_INTERVAL_MS);
     const onGone = this.#watch(fleet, live, signal);
     return job.stream ? this.#stream(fleet, { live, info, onGone }) : this.#whole(fleet, live, info);
   }
@@ -202,22 +222,6 @@ export class Gateway extends DurableObject<Env> {
     if (answer === 'silent') throw tooBusy();
     return Response.json({ id: info.id, object: 'stream', stopped: answer === 'found' });
   }
-}
-
-/** A stream that is read again from `offsets` on. */
-function resumed(info: StreamInfo, offsets: readonly number[]): LiveRequest {
-  const { id, attempt, worker, epoch, continues, stopped: stopping } = info;
-  return new LiveRequest({ id, attempt, worker, epoch, offsets, whole: false, continues, stopping });
-}
-
-/** A stream that is taken up from its start, for nobody. */
-function withoutClient(info: StreamInfo): LiveRequest {
-  const live = resumed(
-    info,
-    Array.from({ length: info.choices }, () => 0),
-  );
-  live.detached = true;
-  return live;
 }
 
 function timingHeaders(

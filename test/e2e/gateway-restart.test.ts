@@ -2,9 +2,11 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { runEdge, startEdge, type EdgeProcess } from '../../infra/dev/edge.ts';
 import { startNats, type NatsServer } from '../../infra/dev/nats.ts';
+import { DEFAULT_LEASE_MS } from '../../shared/protocol.ts';
 import { deltaOf } from '../support/fleet-world.ts';
 import { HandWorker } from '../support/hand-worker.ts';
 import { until } from '../support/stack.ts';
@@ -77,6 +79,38 @@ test(
     expect(ofNew('replay').map((each) => 'id' in each && each.id)).toEqual([ids[0]]);
   },
 );
+
+/** A new gateway that nobody calls. */
+async function restartUncalled(): Promise<void> {
+  await edge[Symbol.asyncDispose]();
+  worker.controls.length = 0;
+  edge = await runEdge(edge.state);
+}
+
+test('what is to go on is taken up within its lease though nobody calls', { timeout: 120_000 }, async () => {
+  const id = await openStream('continue');
+  const before = worker.submits.at(-1)?.shardEpoch;
+  await restartUncalled();
+  const ofNew = (type: string) =>
+    worker.controls.filter((each) => each.type === type && 'shardEpoch' in each && each.shardEpoch !== before);
+  await until(() => ofNew('replay').some((each) => 'id' in each && each.id === id), DEFAULT_LEASE_MS);
+  await until(() => ofNew('ack').length > 1);
+});
+
+test('what its worker has no more is asked for once, and wakes nobody', { timeout: 120_000 }, async () => {
+  const id = await openStream('continue');
+  const asked = () => worker.controls.some((each) => each.type === 'replay' && each.id === id);
+  worker.found = false;
+  await restartUncalled();
+  await until(asked, DEFAULT_LEASE_MS);
+  // It is seen to have ended when the gateway wakes next, well within a lease.
+  await setTimeout(DEFAULT_LEASE_MS / 2);
+  worker.found = true;
+  await restartUncalled();
+  await setTimeout(DEFAULT_LEASE_MS / 2);
+  expect(worker.controls).toEqual([]);
+  await knowsWorker();
+});
 
 test('a worker that answers nothing costs the streams of others no time', { timeout: 120_000 }, async () => {
   const ids: (string | null)[] = [];
