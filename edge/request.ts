@@ -118,6 +118,17 @@ const IGNORED = new Set([
   'parallel_tool_calls',
 ]);
 
+/** Parameters that are not supported, with the values (JSON) by which they ask for nothing: some clients send them always. */
+const NO_WISHES: ReadonlyMap<string, readonly string[]> = new Map([
+  ['best_of', ['1']],
+  ['echo', ['false']],
+  ['functions', ['[]']],
+  ['modalities', ['["text"]']],
+  ['suffix', ['""']],
+  ['tool_choice', ['"none"', '"auto"']],
+  ['tools', ['[]']],
+]);
+
 export function parseChat(body: unknown): Job {
   const input = parse(chatSchema, body);
   const messages = input.messages.map(({ role, content, name }) => ({
@@ -168,6 +179,7 @@ function parse<T extends v.ObjectSchema<v.ObjectEntries, undefined>>(schema: T, 
   }
   for (const [name, value] of Object.entries(body)) {
     if (value === null || Object.hasOwn(schema.entries, name) || IGNORED.has(name)) continue;
+    if (NO_WISHES.get(name)?.includes(JSON.stringify(value)) === true) continue;
     throw unsupported(name.slice(0, 64));
   }
   const parsed = v.safeParse(schema, body, { abortEarly: true });

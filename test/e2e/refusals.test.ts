@@ -273,7 +273,7 @@ describe('bad input', () => {
     ['max_tokens text', { ...chat, max_tokens: '5' }, 400, 'invalid_value', 'max_tokens'],
     ['max_tokens beyond the context', { ...chat, max_tokens: 5000 }, 400, 'context_length_exceeded', 'messages'],
     ['n', { ...chat, n: 1_000_000 }, 400, 'invalid_value', 'n'],
-    ['tools', { ...chat, tools: [] }, 400, 'unsupported_parameter', 'tools'],
+    ['tools', { ...chat, tools: [{}] }, 400, 'unsupported_parameter', 'tools'],
     [
       'response_format',
       { ...chat, response_format: { type: 'json_object' } },
@@ -316,7 +316,7 @@ describe('bad input', () => {
     ...both({ repetition_penalty: 0 }, { frequency_penalty: 2.5 }, { presence_penalty: -2.5 }),
     ...both({ logit_bias: { 5: 101 } }, { logit_bias: { x: 1 } }, { n: 0 }, { n: 65 }, { seed: 0.5 }),
     ...both({ min_tokens: 3 }, { min_tokens: -1 }, { stop_token_ids: 'x' }, { ignore_eos: 1 }),
-    ...both({ speculation: 'yes' }, { cache_salt: 'x'.repeat(257) }, { best_of: 2 }, { tool_choice: 'auto' }),
+    ...both({ speculation: 'yes' }, { cache_salt: 'x'.repeat(257) }, { best_of: 2 }, { tool_choice: 'required' }),
     ...both({ guided_json: {} }, { structured_outputs: {} }, { prompt_logprobs: 1 }),
     ['chat', { logprobs: 5 }, 'logprobs'],
     ['chat', { top_logprobs: 5 }, 'top_logprobs'],

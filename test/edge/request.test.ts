@@ -91,10 +91,30 @@ describe('refusals', () => {
   });
 
   it.each(UNSUPPORTED)('%s is refused by name', (field) => {
-    for (const error of [refusal(parseChat, chat({ [field]: {} })), refusal(parseText, text({ [field]: [] }))]) {
+    for (const error of [refusal(parseChat, chat({ [field]: {} })), refusal(parseText, text({ [field]: [1] }))]) {
       expect(error).toMatchObject({ code: 'unsupported_parameter', param: field });
       expect(error.message).toBe(`\`${field}\` is not supported; remove it.`);
     }
+  });
+
+  it.each([
+    { echo: false, best_of: 1, suffix: '' },
+    { tools: [], functions: [], tool_choice: 'none' },
+    { tool_choice: 'auto', modalities: ['text'] },
+  ])('%j asks for nothing, and is taken', (fields) => {
+    expect(parseChat(chat(fields))).toEqual(parseChat(chat({})));
+    expect(parseText(text(fields))).toEqual(parseText(text({})));
+  });
+
+  it.each([
+    ['echo', true],
+    ['best_of', 2],
+    ['suffix', 'x'],
+    ['tools', [{}]],
+    ['tool_choice', 'required'],
+    ['modalities', ['audio']],
+  ])('%s: %j asks for something', (field, value) => {
+    expect(refusal(parseText, text({ [field]: value }))).toMatchObject({ code: 'unsupported_parameter', param: field });
   });
 
   it.each(CHAT_FIELDS)('%s is for chats only', (field) => {
