@@ -3,6 +3,7 @@ import { ELEMENT_BYTES } from '../runtime/ort-api.ts';
 import type { Cuda, CudaEvent, DeviceMemory, PinnedMemory } from '../runtime/cudart.ts';
 import type { TensorView } from '../runtime/session.ts';
 import { Memory } from '../runtime/memory.ts';
+import { rowsOf } from '../weight-plan.ts';
 import type { QuantizedMatrix, Stack } from '../weight-store.ts';
 import type { WeightSource } from '../weights.ts';
 import { KV_KINDS } from './paged-graph.ts';
@@ -158,8 +159,6 @@ export class DeviceWeights implements PagedWeights {
     buffer.copied.record();
   }
 }
-
-const rowsOf = ({ parts }: Stack): number => parts.reduce((sum, { rows }) => sum + rows, 0);
 
 /** float32 → 16 bits, to the nearest; what is too large for float16 becomes infinite. */
 export function round(values: Float32Array, target: Uint16Array, type: FloatType): void {

@@ -120,4 +120,4 @@ export function blocksThatFit(budget: BlockBudget): number {
   return Math.min(fitting, asked);
 }
 
-const gibibytes = (bytes: number): string => (bytes / 2 ** 30).toFixed(1);
+export const gibibytes = (bytes: number): string => (bytes / 2 ** 30).toFixed(1);

@@ -1,5 +1,6 @@
 /** Brings what a model's graphs ask for into GPU memory, and refuses beforehand what does not fit. Knows no sessions. */
 import type { Cuda } from '../runtime/cudart.ts';
+import { rowsOf } from '../weight-plan.ts';
 import type { WeightSource } from '../weights.ts';
 import { DeviceWeights } from './device-weights.ts';
 import type { QuantizedSource } from './device-weights.ts';
@@ -61,13 +62,12 @@ function plannedBytes(options: PagedGraphOptions, quantized: QuantizedSource, si
     bytesOf.set(name, size);
     return { pointer: 0n, type: options.type, shape };
   };
-  const rowsOf = (parts: readonly { readonly rows: number }[]): number =>
-    parts.reduce((sum, { rows }) => sum + rows, 0);
   const planning: PagedWeights = {
-    matrix: ({ name, parts, columns }) => note(name, [rowsOf(parts), columns]),
-    transposed: ({ name, parts, columns }) => {
-      const view = note(`${name}.transposed`, [columns, rowsOf(parts)]);
-      scratchBytes = Math.max(scratchBytes, bytesOf.get(`${name}.transposed`) ?? 0);
+    matrix: (stack) => note(stack.name, [rowsOf(stack), stack.columns]),
+    transposed: (stack) => {
+      const name = `${stack.name}.transposed`;
+      const view = note(name, [stack.columns, rowsOf(stack)]);
+      scratchBytes = Math.max(scratchBytes, bytesOf.get(name) ?? 0);
       return view;
     },
     quantized: (stack) => {

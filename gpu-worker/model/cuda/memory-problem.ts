@@ -1,11 +1,10 @@
 /** Pure: says what to do where CUDA or ONNX Runtime only say that memory ran out. Knows no GPU. */
+import { gibibytes } from './kv-layout.ts';
 
 const SIGNS = /out of memory|failed to allocate memory|available memory of/i;
 /** The host's memory. */
 const OTHERS = /mmap|cudaHostAlloc/;
 const ASKED = /requested (?:buffer of size|bytes of) (\d+)/;
-
-const gibibytes = (bytes: number): string => (bytes / 2 ** 30).toFixed(1);
 
 /** Of an error while a model is opened; any other error as it is. `memory` of the GPU, bytes. */
 export function explainedMemory(

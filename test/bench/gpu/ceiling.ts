@@ -5,7 +5,7 @@ import type { ModelConfig } from '../../../gpu-worker/model/config.ts';
 export const H200 = { bytesPerSecond: 4.3e12, flops: 783e12 };
 
 /** Of one weight of a layer or the head, rounded ones with their float16 scale for every 32. */
-export const WEIGHT_BYTES = { none: 2, int8: 1 + 2 / 32, int4: 0.5 + 2 / 32 } as const;
+const WEIGHT_BYTES = { none: 2, int8: 1 + 2 / 32, int4: 0.5 + 2 / 32 } as const;
 
 export interface StepSize {
   readonly weights: keyof typeof WEIGHT_BYTES;

@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { parseModelConfig } from '../../../gpu-worker/model/config.ts';
 import type { ModelConfig } from '../../../gpu-worker/model/config.ts';
 import type { QuantizedSource } from '../../../gpu-worker/model/cuda/device-weights.ts';
+import { rowsOf } from '../../../gpu-worker/model/weight-plan.ts';
 import type { WeightSource } from '../../../gpu-worker/model/weights.ts';
 import { Memory } from '../../../gpu-worker/model/runtime/memory.ts';
 
@@ -66,8 +67,9 @@ export function randomCodes(bits: 4 | 8): QuantizedSource {
   const scales = Memory.allocate(1 << 26);
   const scale = (0.02 / NIBBLES_DEVIATION) * (bits === 4 ? 1 : 1 / 16);
   new Float32Array(scales.buffer).fill(scale);
-  return ({ name, parts, columns }) => {
-    const rows = parts.reduce((sum, part) => sum + part.rows, 0);
+  return (stack) => {
+    const { name, columns } = stack;
+    const rows = rowsOf(stack);
     const blocks = columns / BLOCK_SIZE;
     const bytes = (rows * columns * bits) / 8;
     const key = createHash('sha256').update(name).digest().readUInt32LE(0);

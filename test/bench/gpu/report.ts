@@ -1,7 +1,7 @@
 /** The GPU benchmark's table and JSON line: figures beside their musts, the hardware's floor and vLLM. Prints nothing. */
 import { formatTable } from '../table.ts';
 import type { ModelConfig } from '../../../gpu-worker/model/config.ts';
-import { decodeFloorMs, WEIGHT_BYTES } from './ceiling.ts';
+import { decodeFloorMs } from './ceiling.ts';
 import type { DecodeFigure, ThroughputFigure } from './measures.ts';
 import type { GpuOptions, MeasureName } from './options.ts';
 import type { TransformersFigure } from './transformers.ts';
@@ -61,7 +61,7 @@ function decodeRow(figure: DecodeFigure, config: ModelConfig, { kv, weights }: G
   const floor = decodeFloorMs(config, { ...figure, kvBytes: kv === 'float16' ? 2 : 1, weights });
   const rate = `${Math.round(tokensPerSecond)} tok/s, GPU ${gpuMs.toFixed(2)} ms, busy ${(100 * busy).toFixed(0)} %`;
   // Of other batches, and of rounded weights, there is neither.
-  const [must, vllm] = (WEIGHT_BYTES[weights] === 2 ? DECODE_MUST[batch] : undefined) ?? [null, null];
+  const [must, vllm] = (weights === 'none' ? DECODE_MUST[batch] : undefined) ?? [null, null];
   return [
     `decode step, batch ${batch}`,
     `${stepMs.toFixed(2)} ms`,

@@ -13,7 +13,7 @@ import { layoutOf } from '../../../../gpu-worker/model/cuda/plan-inputs.ts';
 import { Memory } from '../../../../gpu-worker/model/runtime/memory.ts';
 import type { ElementType } from '../../../../gpu-worker/model/runtime/ort-api.ts';
 import { Session } from '../../../../gpu-worker/model/runtime/session.ts';
-import { WeightPlan } from '../../../../gpu-worker/model/weight-plan.ts';
+import { rowsOf, WeightPlan } from '../../../../gpu-worker/model/weight-plan.ts';
 import { Xoshiro128 } from '../../../../gpu-worker/sample/random.ts';
 import { fixture, GREEDY } from '../plans.ts';
 
@@ -22,14 +22,12 @@ const MODELS = ['millrace-mini', 'tiny-llama', ...readdirSync(fixture('families'
 /** Tensors that nobody reads. */
 function emptyWeights(type: ElementType): PagedWeights {
   const { pointer } = Memory.allocate(1 << 30);
-  const rowsOf = (parts: readonly { readonly rows: number }[]) => parts.reduce((sum, { rows }) => sum + rows, 0);
   return {
-    matrix: ({ parts, columns }) => ({
-      pointer,
-      type,
-      shape: columns === 1 ? [rowsOf(parts)] : [rowsOf(parts), columns],
-    }),
-    transposed: ({ parts, columns }) => ({ pointer, type, shape: [columns, rowsOf(parts)] }),
+    matrix: (stack) => {
+      const rows = rowsOf(stack);
+      return { pointer, type, shape: stack.columns === 1 ? [rows] : [rows, stack.columns] };
+    },
+    transposed: (stack) => ({ pointer, type, shape: [stack.columns, rowsOf(stack)] }),
     quantized: () => null,
     constant: (_, shape) => ({ pointer, type, shape }),
     kvScale: () => ({ pointer, type: 'float32', shape: [1] }),
@@ -115,7 +113,7 @@ function draw(
 ): Drawn {
   const rows = logits.length;
   const columns = logits[0]?.length ?? 0;
-  const session = new Session(model, { threads: 1, initializers: new Map() });
+  const session = new Session(model, { threads: 1 });
   const binding = session.bind();
   const memory = Memory.allocate(4 * (rows * (columns + 8) + 64));
   let at = 0;
