@@ -23,7 +23,7 @@ export class RowSession {
       this.#memory.set(name, { memory: Memory.allocate(maxRows * columns * ELEMENT_BYTES), columns });
     }
     // A second pool of threads would spin on the cores that the model's next run needs: measured at half its speed.
-    this.#session = new Session(graph.model, { threads: 1, initializers: new Map<string, TensorView>() });
+    this.#session = new Session(graph.model, { threads: 1 });
     this.#binding = this.#session.bind();
   }
 

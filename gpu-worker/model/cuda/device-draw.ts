@@ -1,7 +1,7 @@
 /** Draws greedy and unseeded tokens on the GPU, without the host. Knows no plan. */
 import type { Cuda } from '../runtime/cudart.ts';
 import { RunOptions, Session } from '../runtime/session.ts';
-import type { Binding, TensorView } from '../runtime/session.ts';
+import type { Binding } from '../runtime/session.ts';
 import { drawGraph } from './draw-graphs.ts';
 import type { DrawKind } from './draw-graphs.ts';
 import type { PartLayout } from './plan-inputs.ts';
@@ -33,7 +33,7 @@ export class DeviceDraw {
     const open = (kind: DrawKind): Drawer => {
       const model = drawGraph(kind, vocabSize);
       const settings = { device: cuda.device, stream: cuda.stream, graphs: true };
-      const session = new Session(model, { threads: 1, initializers: new Map<string, TensorView>(), cuda: settings });
+      const session = new Session(model, { threads: 1, cuda: settings });
       return { session, eager: [], captured: new Map() };
     };
     this.#drawers = { greedy: open('greedy'), sampled: open('sampled'), mixed: open('mixed') };

@@ -3,7 +3,7 @@ import { PLACEHOLDER } from '../../engine/step-plan.ts';
 import type { PlanRow } from '../../engine/step-plan.ts';
 import type { Cuda } from '../runtime/cudart.ts';
 import { RunOptions, Session } from '../runtime/session.ts';
-import type { Binding, TensorView } from '../runtime/session.ts';
+import type { Binding } from '../runtime/session.ts';
 import type { Part } from './plan-inputs.ts';
 import { LIST_INPUTS, ROW_INPUTS, rulesGraph } from './rules-graph.ts';
 import { largestBlock, packRules } from './rules-inputs.ts';
@@ -32,8 +32,7 @@ export class DeviceRules {
     const { pointer, buffer } = cuda.allocatePinned(OWN_WORDS * Int32Array.BYTES_PER_ELEMENT);
     this.#own = { ruleWords: new Int32Array(buffer), ruleFloats: new Float32Array(buffer), rulesPointer: pointer };
     const settings = { device: cuda.device, stream: cuda.stream, graphs: false };
-    const initializers = new Map<string, TensorView>();
-    this.#session = new Session(rulesGraph(), { threads: 1, initializers, cuda: settings });
+    this.#session = new Session(rulesGraph(), { threads: 1, cuda: settings });
     this.#binding = this.#session.bind();
     this.#binding.input('logits', memory.allLogits);
     this.#binding.output('changed', memory.allLogits);

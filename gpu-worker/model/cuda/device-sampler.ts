@@ -100,7 +100,6 @@ class DeviceRowSession implements RowGraphRunner {
     }
     this.#session = new Session(graph.model, {
       threads: 1,
-      initializers: new Map<string, TensorView>(),
       cuda: { device: cuda.device, stream: cuda.stream, graphs: false },
     });
     this.#binding = this.#session.bind();

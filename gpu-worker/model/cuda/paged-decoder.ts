@@ -40,7 +40,7 @@ interface CapturedRun {
 export class PagedDecoder {
   readonly #memory: StepMemory;
   /** Fewest rows first; the last one runs everything. */
-  readonly #sessions: SizedSession[] = [];
+  #sessions: readonly SizedSession[] = [];
   readonly #captured = new Map<number, CapturedRun>();
   readonly #settings: CudaSettings;
   #kv: KvBlocks;
@@ -54,7 +54,7 @@ export class PagedDecoder {
   /** Sessions are added in the order of their rows. */
   add({ model, initializers, maxRows }: SizedGraph, config: Readonly<Record<string, string>> = {}): void {
     const session = new Session(model, { threads: 1, initializers, config, cuda: this.#settings });
-    this.#sessions.push({ session, maxRows, eager: this.#prepare(session, null) });
+    this.#sessions = [...this.#sessions, { session, maxRows, eager: this.#prepare(session, null) }];
   }
 
   /** The most rows of a decode step of each session. */
@@ -66,7 +66,7 @@ export class PagedDecoder {
   useKv(kv: KvBlocks): void {
     this.#forget();
     this.#kv = kv;
-    this.#sessions.forEach((each, i) => (this.#sessions[i] = { ...each, eager: this.#prepare(each.session, null) }));
+    this.#sessions = this.#sessions.map((each) => ({ ...each, eager: this.#prepare(each.session, null) }));
   }
 
   /** Queued on the stream. */

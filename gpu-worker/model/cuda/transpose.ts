@@ -2,7 +2,6 @@
 import { GraphBuilder } from '../graph/graph-builder.ts';
 import type { Cuda } from '../runtime/cudart.ts';
 import { RunOptions, Session } from '../runtime/session.ts';
-import type { TensorView } from '../runtime/session.ts';
 import type { FloatType } from './paged-graph.ts';
 
 export interface Transposed {
@@ -21,8 +20,7 @@ export function transpose(cuda: Cuda, { type, rows, columns, source, target }: T
   graph.node({ op: 'Transpose', inputs: ['matrix'], attributes: { perm: [1, 0] }, outputs: ['transposed'] });
   graph.output('transposed', type, [columns, rows]);
   const { device, stream } = cuda;
-  const initializers = new Map<string, TensorView>();
-  const session = new Session(graph.encode(), { threads: 1, initializers, cuda: { device, stream, graphs: false } });
+  const session = new Session(graph.encode(), { threads: 1, cuda: { device, stream, graphs: false } });
   const [binding, options] = [session.bind(), new RunOptions(null)];
   try {
     binding.input('matrix', { pointer: source, type, shape: [rows, columns], device });

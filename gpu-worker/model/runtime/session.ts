@@ -69,8 +69,8 @@ export class ChangingTensor {
 export interface SessionOptions {
   /** Threads of its own (1 = only the caller's), or the pool that `OrtLibrary.shareThreads` made. */
   readonly threads: number | 'shared';
-  /** Name → memory of the graph's external initializers; must stay mapped as long as the session lives. */
-  readonly initializers: ReadonlyMap<string, TensorView>;
+  /** Name → memory of the graph's external initializers, if any; must stay mapped as long as the session lives. */
+  readonly initializers?: ReadonlyMap<string, TensorView>;
   /** Entries of ONNX Runtime's session configuration beside those that every session has. */
   readonly config?: Readonly<Record<string, string>>;
   /** By default the CPU runs it. Initializers in the GPU's own memory are used where they lie. */
@@ -101,7 +101,7 @@ export class Session {
       // A pattern is kept for every combination of input sizes ever seen: without bound where sizes vary.
       ort.call('DisableMemPattern', settings);
       if (options.cuda !== undefined) appendCudaProvider(ort, settings, options.cuda);
-      for (const [name, view] of options.initializers) {
+      for (const [name, view] of options.initializers ?? []) {
         const tensor = new Tensor(view);
         initializers.push(tensor);
         ort.call('AddInitializer', settings, name, tensor.handle);

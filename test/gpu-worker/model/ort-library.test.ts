@@ -43,5 +43,5 @@ test("ONNX Runtime's refusals become errors with its message", () => {
   graph.input('x', 'float32', [1]);
   graph.output('y', 'float32', [1]);
   graph.node({ op: 'NoSuchOperator', inputs: ['x'], outputs: ['y'] });
-  expect(() => new Session(graph.encode(), { threads: 1, initializers: new Map() })).toThrow('NoSuchOperator');
+  expect(() => new Session(graph.encode(), { threads: 1 })).toThrow('NoSuchOperator');
 });

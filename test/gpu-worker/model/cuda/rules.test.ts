@@ -28,7 +28,7 @@ const WORDS = 1 << 14;
 let session: Session;
 let memory: Memory;
 beforeAll(() => {
-  session = new Session(rulesGraph(), { threads: 1, initializers: new Map() });
+  session = new Session(rulesGraph(), { threads: 1 });
   memory = Memory.allocate(4 * (WORDS + MAX_ROWS * VOCAB + MAX_ROWS));
 });
 afterAll(() => {
