@@ -71,15 +71,18 @@ export class Gateway extends DurableObject<Env> {
       left = this.#store.prune(nowMs);
       this.#pruneAtMs = nowMs + PRUNE_INTERVAL_MS;
     }
-    const shard = this.#unattended.shard(nowMs);
-    if (shard !== null) await this.#lookAfter(shard);
-    if (shard !== null) await this.#wakeIn(WATCH_MS);
-    else if (left > 0) await this.#wakeIn(this.#pruneAtMs - nowMs);
+    const running = this.#store.continuing(nowMs);
+    if (running.length > 0) {
+      await this.#lookAfter(running);
+      await this.#wakeIn(WATCH_MS);
+    } else if (left > 0) await this.#wakeIn(this.#pruneAtMs - nowMs);
   }
 
-  async #lookAfter(shard: string): Promise<void> {
+  async #lookAfter(running: readonly StreamInfo[]): Promise<void> {
+    // All of one shard, which their ids name.
+    const shard = running[0]?.id.split('-')[1] ?? '';
     try {
-      this.#unattended.settle(await this.#connected(shard), Date.now());
+      this.#unattended.settle(await this.#connected(shard), running);
     } catch (error) {
       // The next alarm tries again.
       console.warn(JSON.stringify({ event: 'not-connected', error: String(error) }));

@@ -1,4 +1,5 @@
 /** Streams that go on without a client: a fresh gateway takes them up, and is woken while one runs. Knows no storage. */
+import { parseEventId } from './event-id.ts';
 import type { Fleet } from './fleet.ts';
 import { LiveRequest } from './live-request.ts';
 import type { StreamInfo, StreamStore } from './stream-store.ts';
@@ -22,22 +23,14 @@ export class Unattended {
     await new Promise((resolve) => setTimeout(resolve, TAKE_UP_MS));
     const left = this.#store.continuing(Date.now()).filter(({ id }) => fleet.find(id) === undefined);
     // All at once: a worker that does not answer must not cost the streams of others their lease.
-    await Promise.all(left.map((info) => fleet.resume(withoutClient(info))));
+    await Promise.all(left.map((info) => fleet.resume(fromItsStart(info).withoutClient())));
     this.#tookUp = true;
   }
 
-  /** The shard of those that run; null when none does. */
-  shard(nowMs: number): string | null {
-    const [first] = this.#store.continuing(nowMs);
-    return first === undefined ? null : (first.id.split('-')[1] ?? null);
-  }
-
-  /** Those that the fleet has no more have ended, and need nobody to wake for them. */
-  settle(fleet: Fleet, nowMs: number): void {
+  /** Of `running`, those that the fleet has no more have ended, and need nobody to wake for them. */
+  settle(fleet: Fleet, running: readonly StreamInfo[]): void {
     if (!this.#tookUp) return;
-    for (const info of this.#store.continuing(nowMs)) {
-      if (fleet.find(info.id) === undefined) this.#store.markEnded(info);
-    }
+    for (const info of running) if (fleet.find(info.id) === undefined) this.#store.markEnded(info);
   }
 }
 
@@ -47,12 +40,4 @@ export function resumed(info: StreamInfo, offsets: readonly number[]): LiveReque
   return new LiveRequest({ id, attempt, worker, epoch, offsets, whole: false, continues, stopping });
 }
 
-/** A stream that is taken up from its start, for nobody. */
-function withoutClient(info: StreamInfo): LiveRequest {
-  const live = resumed(
-    info,
-    Array.from({ length: info.choices }, () => 0),
-  );
-  live.detached = true;
-  return live;
-}
+const fromItsStart = (info: StreamInfo): LiveRequest => resumed(info, parseEventId('0', info.choices));

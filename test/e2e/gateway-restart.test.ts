@@ -42,12 +42,22 @@ async function openStream(onDisconnect: string): Promise<string | null> {
   return response.headers.get('x-millrace-stream-id');
 }
 
-/** What the worker hears from then on is from the new one. */
-async function restartEdge(): Promise<void> {
+/** A new gateway that nobody calls. What the worker hears from then on is from it. */
+async function restartUncalled(): Promise<void> {
   await edge[Symbol.asyncDispose]();
   worker.controls.length = 0;
   edge = await runEdge(edge.state);
+}
+
+async function restartEdge(): Promise<void> {
+  await restartUncalled();
   await knowsWorker();
+}
+
+/** Of a gateway that came after the one that submitted last. */
+function heardOfNew(type: 'replay' | 'ack') {
+  const before = worker.submits.at(-1)?.shardEpoch;
+  return worker.controls.filter((each) => each.type === type && 'shardEpoch' in each && each.shardEpoch !== before);
 }
 
 beforeAll(async () => {
@@ -70,31 +80,18 @@ test(
   { timeout: 120_000 },
   async () => {
     const ids = [await openStream('continue'), await openStream('cancel')];
-    const before = worker.submits.at(-1)?.shardEpoch;
     await restartEdge();
-    const ofNew = (type: string) =>
-      worker.controls.filter((each) => each.type === type && 'shardEpoch' in each && each.shardEpoch !== before);
-    await until(() => ofNew('replay').length > 0);
-    await until(() => ofNew('ack').length > 1);
-    expect(ofNew('replay').map((each) => 'id' in each && each.id)).toEqual([ids[0]]);
+    await until(() => heardOfNew('replay').length > 0);
+    await until(() => heardOfNew('ack').length > 1);
+    expect(heardOfNew('replay').map((each) => 'id' in each && each.id)).toEqual([ids[0]]);
   },
 );
 
-/** A new gateway that nobody calls. */
-async function restartUncalled(): Promise<void> {
-  await edge[Symbol.asyncDispose]();
-  worker.controls.length = 0;
-  edge = await runEdge(edge.state);
-}
-
 test('what is to go on is taken up within its lease though nobody calls', { timeout: 120_000 }, async () => {
   const id = await openStream('continue');
-  const before = worker.submits.at(-1)?.shardEpoch;
   await restartUncalled();
-  const ofNew = (type: string) =>
-    worker.controls.filter((each) => each.type === type && 'shardEpoch' in each && each.shardEpoch !== before);
-  await until(() => ofNew('replay').some((each) => 'id' in each && each.id === id), DEFAULT_LEASE_MS);
-  await until(() => ofNew('ack').length > 1);
+  await until(() => heardOfNew('replay').some((each) => 'id' in each && each.id === id), DEFAULT_LEASE_MS);
+  await until(() => heardOfNew('ack').length > 1);
 });
 
 test('what its worker has no more is asked for once, and wakes nobody', { timeout: 120_000 }, async () => {
