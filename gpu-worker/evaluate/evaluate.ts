@@ -1,8 +1,9 @@
 /** A folder's model as it would be served, whole or pruned, judged by texts. Knows no command. */
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import * as v from 'valibot';
+import { keepFile } from '../model/cache-file.ts';
 import { readModelConfig } from '../model/config.ts';
 import type { ModelConfig } from '../model/config.ts';
 import { planWeights } from '../model/cpu-decoder.ts';
@@ -136,7 +137,7 @@ function keptLayers(
   if (texts.length === 0) throw new ModelFolderError(`${path} has no text to measure pruning on`);
   const { onPruning: onProgress = () => {} } = model;
   const kept = pruneLayers(count, { config, weights, texts, onProgress }).at(-1)?.kept ?? [];
-  if (place !== null) remember(place, kept);
+  if (place !== null) keepFile(place, JSON.stringify(kept), 'the layers to keep are not remembered');
   return kept;
 }
 
@@ -166,15 +167,6 @@ function rememberedAt(model: EvaluatedModel & PruningOptions, path: string, iden
   if (cache === null) return null;
   const hash = createHash('sha256').update(`${identity} ${count} ${CALIBRATION_TOKENS}\n`).update(readFileSync(path));
   return join(cache, `${hash.digest('hex').slice(0, 40)}.layers`);
-}
-
-function remember(place: string, kept: readonly number[]): void {
-  try {
-    mkdirSync(dirname(place), { recursive: true, mode: 0o700 });
-    writeFileSync(place, JSON.stringify(kept), { mode: 0o600 });
-  } catch (error) {
-    process.emitWarning(`the layers to keep are not remembered in ${dirname(place)}: ${String(error)}`);
-  }
 }
 
 const layersSchema = v.array(v.pipe(v.number(), v.integer(), v.minValue(0)));

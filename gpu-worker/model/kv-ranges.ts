@@ -2,9 +2,10 @@
  * How large keys and values become, and the scales of a rounded cache that follow from it. Pure, but for the file that
  * remembers what was measured. Knows no model run.
  */
-import { createHash, randomBytes } from 'node:crypto';
-import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { keepFile } from './cache-file.ts';
 import type { LayerAttention, ModelConfig } from './config.ts';
 
 /** Room above the largest value seen, for prompts yet to come; what is larger still is stored as the largest there is. */
@@ -123,21 +124,9 @@ function readRanges(path: string, length: number): Float32Array | null {
   }
 }
 
-/** It bears its name only once it is whole. */
 function writeRanges(path: string, ranges: Float32Array): void {
   const values = new Uint8Array(ranges.buffer, ranges.byteOffset, ranges.byteLength);
-  const partial = `${path}.${randomBytes(6).toString('hex')}.partial`;
-  try {
-    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
-    try {
-      writeFileSync(partial, Buffer.concat([digest(values), values]), { mode: 0o600 });
-      renameSync(partial, path);
-    } finally {
-      rmSync(partial, { force: true });
-    }
-  } catch (error) {
-    process.emitWarning(`scales of the KV cache are not kept in ${dirname(path)}: ${String(error)}`);
-  }
+  keepFile(path, Buffer.concat([digest(values), values]), 'scales of the KV cache are not kept');
 }
 
 const digest = (bytes: Uint8Array): Buffer => createHash('sha256').update(bytes).digest();
